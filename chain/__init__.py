@@ -1,0 +1,1 @@
+"""The EVM chain: the only package that will know web3."""

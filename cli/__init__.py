@@ -1,0 +1,1 @@
+"""The marina command; talks to the daemon only through its API."""

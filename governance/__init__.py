@@ -1,0 +1,1 @@
+"""DAO proposals and votes."""

@@ -1,0 +1,1 @@
+"""Composition root: settings, wiring, local API, health."""

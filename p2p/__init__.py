@@ -1,0 +1,1 @@
+"""The network: the only package that knows libp2p."""

@@ -1,0 +1,1 @@
+"""Recommendations computed on the device."""

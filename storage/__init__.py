@@ -1,0 +1,1 @@
+"""Everything on disk: keys, crypto, blocks, library."""

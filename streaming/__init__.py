@@ -1,0 +1,1 @@
+"""From segments on many peers to sound in time."""
