@@ -15,7 +15,7 @@ import msgpack
 
 from marina.errors import MalformedError
 
-Value: TypeAlias = "None | bool | int | bytes | str | Sequence[Value]"
+Value: TypeAlias = "bool | int | bytes | str | Sequence[Value] | None"
 
 FRAME_BYTES_MAX = 64 * 1024
 """Largest frame header or signed record decoded without an explicit limit (security.md §5.3)."""
@@ -63,7 +63,7 @@ def decode(data: bytes, *, limit_bytes: int = FRAME_BYTES_MAX, limit_items: int 
             max_map_len=0,
             max_ext_len=0,
         )
-    except Exception as err:  # noqa: BLE001 - msgpack raises ten unrelated classes; all mean malformed
+    except Exception as err:  # msgpack raises ten unrelated classes; all mean malformed
         raise MalformedError("message is not valid canonical msgpack") from err
     try:
         again = encode(value)

@@ -29,7 +29,8 @@ T = TypeVar("T")
 def _derive(account: Account, salt: bytes) -> bytes:
     if len(account) != 20 or len(salt) != 32:
         raise ValueError("an id is made from a 20-byte account and a 32-byte salt")
-    return keccak(bytes(12) + account + salt)
+    digest: bytes = keccak(bytes(12) + account + salt)
+    return digest
 
 
 def derive_track_id(account: Account, salt: bytes) -> TrackId:

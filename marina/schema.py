@@ -160,7 +160,7 @@ def _plain(item: Any) -> Value:
     return cast("Value", item)
 
 
-def _load(hint: Any, item: Any, name: str, *, dumping: bool = False) -> Any:  # noqa: C901, PLR0911, PLR0912 - one branch per kind of field
+def _load(hint: Any, item: Any, name: str, *, dumping: bool = False) -> Any:  # noqa: C901 - one branch per kind of field
     if get_origin(hint) is Annotated:
         base, *bounds = get_args(hint)
         loaded = _load(base, item, name, dumping=dumping)

@@ -1,0 +1,1 @@
+"""Untrusted audio: probed and decoded only in a sandboxed child process."""

@@ -1,0 +1,1 @@
+"""Blocks on disk: the BlockStore protocol and its implementations."""

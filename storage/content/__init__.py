@@ -1,0 +1,1 @@
+"""Formats of the music itself: segments, keys, roots, manifests, keyboxes."""

@@ -1,0 +1,1 @@
+"""The owner: recovery words, account, device key, vault."""
