@@ -51,8 +51,9 @@ class BlockStore(Protocol):
         ...
 
     async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
-        """Store segments of a declared rendition; durable after ``flush`` (or the store's own group
-        commit). A segment is reported by ``have`` and ``get`` at once. Errors as for ``put``.
+        """Store segments of a declared rendition; ``have`` and ``get`` show them at once.
+
+        They are durable after ``flush`` or the store's own group commit. Errors as for ``put``.
         """
         ...
 

@@ -19,8 +19,8 @@ TAIL_SEGMENTS = 2
 _SMALL = SMALL_BYTES - TAG_BYTES
 _LARGE = LARGE_BYTES - TAG_BYTES
 _EDGE = (HEAD_SEGMENTS + TAIL_SEGMENTS) * _SMALL
-PLAINTEXT_BYTES_MAX = 4 * 1024**3 + 64 * 1024**2
-"""Largest rendition: its manifest with 32 bytes a segment must stay below 512 KiB … per track."""
+PLAINTEXT_BYTES_MAX = 3 * 1024**3
+"""Largest rendition: 32 bytes a segment make 394 KB, which leaves its manifest below 512 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
