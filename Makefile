@@ -1,0 +1,60 @@
+# Everything a person or CI runs. Needs Python 3.11 or 3.12 and make; nothing else for `make demo`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+ENV = $(VENV)/.complete
+MUSIC ?=
+KEEP ?=
+AREA ?=
+
+.PHONY: help env lint test demo bench fuzz test-faults vectors lock clean
+
+help:
+	@echo "make demo          a whole swarm on this machine: publish, find, play, lose peers, keep playing"
+	@echo "make demo MUSIC=DIR    the same with your own folder of music; KEEP=1 leaves the swarm running"
+	@echo "make test          everything that CI runs"
+	@echo "make bench [AREA=song]  the measured numbers, in build/bench.json and build/bench.md"
+	@echo "make fuzz          long fuzzing;   make test-faults   a thousand kills"
+	@echo "make env           only the environment, from the committed lock"
+
+env: $(ENV)
+
+$(ENV): locks/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12) and "Marina needs Python 3.11 or 3.12: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r locks/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(ENV)
+
+lint: $(ENV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+demo: $(ENV)
+	$(BIN)/python tools/demo.py $(if $(MUSIC),--music "$(MUSIC)") $(if $(KEEP),--keep)
+
+bench: $(ENV)
+	$(BIN)/python -m tools.bench $(if $(AREA),--area $(AREA))
+
+fuzz: $(ENV)
+	MARINA_FUZZ_RUNS=200000 $(BIN)/python -m pytest -m slow tests/property tests/hostile tests/unit
+
+test-faults: $(ENV)
+	MARINA_FAULT_RUNS=1000 $(BIN)/python -m pytest tests/faults tests/hostile
+
+vectors: $(ENV)
+	$(BIN)/python tests/vectors/generate.py
+
+UV = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	--python-version 3.11 --override locks/overrides.txt --extra demo
+lock:
+	$(UV) --group dev -o locks/dev.txt pyproject.toml > /dev/null
+	$(UV) -o locks/run.txt pyproject.toml > /dev/null
+
+clean:
+	rm -rf $(VENV) build
