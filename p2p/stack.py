@@ -1,0 +1,134 @@
+"""Builds py-libp2p's stack: TCP, Noise and yamux, nothing else is offered or accepted."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import trio
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
+from libp2p.custom_types import TProtocol
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.rcmgr.connection_limits import ConnectionLimits as LibraryLimits
+from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.manager import TransportManager
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.upgrader import TransportUpgrader
+from libp2p.utils.address_validation import expand_wildcard_address
+from multiaddr import Multiaddr
+
+from marina.secret import Secret
+from p2p.addresses import TcpAddress
+from p2p.config import MIB, HostConfig
+from p2p.errors import ListenError
+from p2p.peerid import key_pair_from_seed
+from p2p.swarm import GuardedSwarm
+
+_MEMORY_BYTES_MAX = 256 * MIB
+
+
+def build_swarm(seed: Secret[bytes], config: HostConfig) -> GuardedSwarm:
+    """Return a swarm that speaks TCP, Noise and yamux only, with the library's own limits as second line."""
+    key_pair = key_pair_from_seed(seed)
+    peer_id = ID.from_pubkey(key_pair.public_key)
+    noise = NoiseTransport(key_pair, noise_privkey=create_noise_key().private_key)
+    upgrader = TransportUpgrader(
+        secure_transports_by_protocol={NOISE_PROTOCOL: noise},
+        muxer_transports_by_protocol={TProtocol(YAMUX_PROTOCOL): Yamux},
+        negotiate_timeout=config.negotiate_timeout_s,
+    )
+    peerstore = PeerStore()
+    peerstore.add_key_pair(peer_id, key_pair)
+    swarm = GuardedSwarm(
+        peer_id,
+        peerstore,
+        upgrader,
+        transports=[TCP()],
+        retry_config=RetryConfig(max_retries=0),
+        connection_config=_connection_config(config),
+        transport_manager=TransportManager(port_demuxers={}),
+    )
+    swarm.set_resource_manager(_resource_manager(config), enable_stream_semaphore=False)
+    return swarm
+
+
+def _connection_config(config: HostConfig) -> ConnectionConfig:
+    """No watermarks: the library's auto-connector dials whoever the peer store knows."""
+    total = config.connections_in_max + config.connections_out_max
+    return ConnectionConfig(
+        max_connections=total,
+        min_connections=0,
+        low_watermark=0,
+        high_watermark=total,
+        max_connections_per_peer=config.connections_per_peer_max,
+        dial_timeout=config.dial_timeout_s,
+        inbound_upgrade_timeout=config.upgrade_timeout_s,
+        outbound_upgrade_timeout=config.upgrade_timeout_s,
+        outbound_stream_protocol_negotiation_timeout=config.negotiate_timeout_s,
+        inbound_stream_protocol_negotiation_timeout=config.negotiate_timeout_s,
+    )
+
+
+def _resource_manager(config: HostConfig) -> ResourceManager:
+    """The second line behind ``p2p.limits``.
+
+    Its circuit breaker and graceful degradation stay off: both let one peer's refused connections
+    lower the limits for everybody.
+    """
+    total = config.connections_in_max + config.connections_out_max
+    return ResourceManager(
+        limits=ResourceLimits(
+            max_connections=total + config.connections_pending_max + config.dials_pending_max,
+            max_memory_mb=_MEMORY_BYTES_MAX // MIB,
+            max_streams=total * config.streams_in_per_peer_max,
+        ),
+        connection_limits=LibraryLimits(
+            max_established_inbound=config.connections_in_max,
+            max_established_outbound=config.connections_out_max,
+            max_established_per_peer=config.connections_per_peer_max,
+            max_established_total=total,
+        ),
+        enable_metrics=False,
+        enable_circuit_breaker=False,
+        enable_graceful_degradation=False,
+        enable_rate_limiting=False,
+    )
+
+
+def bound_addresses(swarm: GuardedSwarm) -> list[Multiaddr]:
+    """Return the bound TCP addresses, wildcards expanded to this machine's interfaces."""
+    bound: list[Multiaddr] = []
+    for listener in swarm.listeners.values():
+        for address in listener.get_addrs():
+            bound.extend(expand_wildcard_address(address))
+    return bound
+
+
+async def check_port_free(address: TcpAddress) -> None:
+    """Refuse a port that somebody listens on.
+
+    The library binds with SO_REUSEPORT, so a second node on the same port would start without a word
+    and take half of the first one's connections.
+
+    Raises:
+        ListenError: the port is taken or the address is not one of this machine.
+    """
+    if address.port == 0:
+        return
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    with trio.socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            await probe.bind((address.host, address.port))
+        except OSError as err:
+            if err.errno == errno.EADDRINUSE:
+                message = f"port {address.port} is taken: stop the other program or choose another port"
+            else:
+                message = f"cannot listen on {address}: {err.strerror}"
+            raise ListenError(message) from err

@@ -1,0 +1,120 @@
+"""A byte stream to one peer, with this package's errors only.
+
+Wraps py-libp2p's ``NetStream``. A clean end of stream and a killed peer look the same there, so every
+protocol above carries lengths and calls ``read_exact``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF
+
+from marina.ids import PeerId
+from p2p.errors import PeerGoneError, PeerStalledError
+
+_FAREWELL_S = 1.0
+BROKEN = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What py-libp2p raises when a connection or stream fails."""
+
+
+class MarinaStream:
+    """One stream of one protocol.
+
+    Attributes:
+        peer: who is at the other end, proven by the connection's handshake.
+        protocol: the negotiated protocol id.
+    """
+
+    def __init__(self, raw: NetStream, *, peer: PeerId, protocol: str, stall_timeout_s: float) -> None:
+        self.peer = peer
+        self.protocol = protocol
+        self._raw = raw
+        self._stall_timeout_s = stall_timeout_s
+        self._is_over = False
+
+    async def read_some(self, max_bytes: int) -> bytes:
+        """Return 1 to ``max_bytes`` bytes, or b"" at the end of the stream.
+
+        Waits without a deadline of its own: callers put one around it.
+
+        Raises:
+            PeerGoneError: the stream was reset or its connection broke.
+        """
+        try:
+            data: bytes = await self._raw.read(max_bytes)
+        except (StreamEOF, MuxedStreamEOF):
+            return b""
+        except BROKEN as err:
+            raise PeerGoneError(f"the {self.protocol} stream was reset by its peer") from err
+        return data
+
+    async def read_exact(self, size_bytes: int) -> bytes:
+        """Return exactly ``size_bytes`` bytes.
+
+        Raises:
+            PeerGoneError: the stream ended or broke before that.
+        """
+        parts = bytearray()
+        while len(parts) < size_bytes:
+            part = await self.read_some(size_bytes - len(parts))
+            if not part:
+                raise PeerGoneError(
+                    f"the peer ended the {self.protocol} stream after {len(parts)} of {size_bytes} bytes"
+                )
+            parts += part
+        return bytes(parts)
+
+    async def write(self, data: bytes) -> None:
+        """Hand bytes to the connection, as fast as the peer takes them.
+
+        Raises:
+            PeerStalledError: the peer took nothing for the stall timeout; the stream is reset.
+            PeerGoneError: the stream or its connection broke.
+        """
+        try:
+            with trio.fail_after(self._stall_timeout_s):
+                await self._raw.write(data)
+        except trio.TooSlowError:
+            await self.reset()
+            raise PeerStalledError(
+                f"the peer took no bytes of the {self.protocol} stream for {self._stall_timeout_s:g} s"
+            ) from None
+        except BROKEN as err:
+            raise PeerGoneError(f"the {self.protocol} stream was reset by its peer") from err
+
+    async def close(self) -> None:
+        """End the stream in good order: what was written still arrives. Idempotent, never raises."""
+        if self._is_over:
+            return
+        self._is_over = True
+        await self._farewell(self._raw.close)
+
+    async def reset(self) -> None:
+        """Break the stream off; the other side sees an error. Idempotent, never raises."""
+        if self._is_over:
+            return
+        self._is_over = True
+        await self._farewell(self._raw.reset)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            await self.reset()
+
+    async def _farewell(self, how: Callable[[], Awaitable[None]]) -> None:
+        """Say goodbye even while cancelled, but not for longer than a second."""
+        with trio.CancelScope(deadline=trio.current_time() + _FAREWELL_S, shield=True):
+            try:
+                await how()
+            except BROKEN:
+                return  # it is gone already, which is what was wanted

@@ -1,0 +1,1 @@
+"""Message shapes of Marina's own protocols: pure, no I/O."""
