@@ -90,7 +90,7 @@ def recover(digest: bytes, signature: bytes) -> Account:
         key = coincurve.PublicKey.from_signature_and_message(
             signature[:64] + bytes((recovery_id,)), digest, hasher=None
         )
-    except Exception as err:  # coincurve raises bare Exception where the encoding is bad
+    except ValueError as err:
         raise MalformedError("the account signature fits no key") from err
     return _account_of_point(key)
 
