@@ -9,20 +9,79 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from marina.cid import Cid
 from storage.content.layout import RenditionLayout
+from storage.file_ops import Buffer
+
+BLOCK_BYTES_MAX = 2 * 1024 * 1024
+"""Largest single block, as everywhere in IPFS."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStat:
-    """What a store holds: numbers of blocks and renditions, payload bytes, and the hard limit."""
+    """What a store holds.
+
+    Attributes:
+        blocks: blocks that are here, segments included.
+        renditions: declared renditions, whole or not.
+        bytes_used: payload bytes of the blocks that are here.
+        bytes_quota: the hard limit.
+        bytes_charged: what counts against the limit: payload, what declared renditions still wait
+            for, and an estimate for metadata.
+    """
 
     blocks: int
     renditions: int
     bytes_used: int
     bytes_quota: int
+    bytes_charged: int = 0
+
+    @property
+    def bytes_free(self) -> int:
+        """What may still be declared or put without evicting anything."""
+        return max(0, self.bytes_quota - self.bytes_charged)
+
+
+class RenditionWriter(Protocol):
+    """Takes the ciphertext of one new rendition, in order, before its root is known.
+
+    Synchronous, for a worker thread. Leaving the ``with`` block by an exception discards the bytes;
+    after a clean exit they wait for ``adopt``.
+    """
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes taken so far."""
+        ...
+
+    def append(self, segment: Buffer) -> None:
+        """Take the next segment.
+
+        Raises:
+            QuotaExceededError: more bytes than were reserved.
+            DiskFullError: the disk refused the bytes.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make all bytes so far durable; ``adopt`` does it otherwise."""
+        ...
+
+    def discard(self) -> None:
+        """Drop the bytes and the reservation; idempotent, and nothing after ``adopt``."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 class BlockStore(Protocol):
@@ -31,8 +90,12 @@ class BlockStore(Protocol):
     async def declare(self, layout: RenditionLayout) -> None:
         """Reserve a place for a rendition, so that its segments are stored together. Idempotent.
 
+        The nodes of its UnixFS tree follow from the layout and are blocks of the store from now on.
+
         Raises:
+            MalformedError: the root is not the root of these segments.
             QuotaExceededError: the whole rendition does not fit what is left of the quota.
+            DiskFullError: the disk has less room than that and its reserve.
         """
         ...
 
@@ -53,7 +116,11 @@ class BlockStore(Protocol):
     async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
         """Store segments of a declared rendition; ``have`` and ``get`` show them at once.
 
-        They are durable after ``flush`` or the store's own group commit. Errors as for ``put``.
+        They are durable after ``flush`` or the store's own group commit. All of them are verified
+        before one is written; a call of up to 4 MiB costs one thread hop. Errors as for ``put``.
+
+        Raises:
+            BlockNotFoundError: the rendition was not declared, or was deleted meanwhile.
         """
         ...
 
@@ -92,4 +159,24 @@ class BlockStore(Protocol):
 
     async def stat(self) -> StoreStat:
         """Return the totals."""
+        ...
+
+    async def stage(self, ciphertext_bytes: int) -> RenditionWriter:
+        """Return a writer for a rendition of this node's own, its bytes reserved.
+
+        Raises:
+            QuotaExceededError: no room is left for them.
+            DiskFullError: the disk has less room than that and its reserve.
+        """
+        ...
+
+    async def adopt(self, writer: RenditionWriter, layout: RenditionLayout) -> None:
+        """Make a writer's bytes the whole rendition of a layout, durably. Idempotent for the root.
+
+        The caller hashed the bytes while writing them; a read checks them again.
+
+        Raises:
+            MalformedError: the layout does not fit the bytes or its own root; nothing was kept.
+            DiskFullError: the disk refused; nothing was kept.
+        """
         ...
