@@ -17,7 +17,7 @@ from marina.errors import DamagedError, MalformedError, NotFoundError
 from marina.ids import Account, account_text
 from marina.schema import encode_record
 from marina.secret import Secret
-from storage.errors import VaultLockedError
+from storage.errors import StorageError, VaultLockedError
 from storage.identity.binding import (
     BINDING_BYTES_MAX,
     DEFAULT_SCOPES,
@@ -217,14 +217,9 @@ class Owner:
 
         Raises:
             VaultLockedError: the vault is locked.
+            StorageError: the disk refused; the old binding stays.
         """
-        binding = issue_binding(
-            self._vault.get(_ITEM_ACCOUNT),
-            self._device,
-            scopes=scopes,
-            epoch=epoch,
-            now_s=self._clock.now_s(),
-        )
+        binding = self._issue(scopes, epoch)
         write_private(self._directory / BINDING_FILE, encode_record(binding))
         self._binding = binding
         log.info("device bound", extra={"context": {"until_s": binding.not_after, "epoch": epoch}})
@@ -277,10 +272,19 @@ class Owner:
         """The vault, for further sealed items (API tokens) and for rotating the master key."""
         return self._vault
 
+    def _issue(self, scopes: Scope, epoch: int) -> DeviceBinding:
+        account_key = self._vault.get(_ITEM_ACCOUNT)
+        return issue_binding(account_key, self._device, scopes=scopes, epoch=epoch, now_s=self._clock.now_s())
+
     def _rebind(self, current: DeviceBinding | None) -> DeviceBinding:
-        if current is None:
-            return self.bind()
-        return self.bind(scopes=Scope(current.scopes), epoch=current.epoch)
+        """Renew with the same rights; on a full disk the new binding lives in memory only."""
+        scopes, epoch = (DEFAULT_SCOPES, 0) if current is None else (Scope(current.scopes), current.epoch)
+        try:
+            return self.bind(scopes=scopes, epoch=epoch)
+        except StorageError as err:
+            log.warning("renewed binding not stored: %s", err)
+            self._binding = self._issue(scopes, epoch)
+            return self._binding
 
 
 def _device_of(directory: Path) -> DeviceKey:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from marina.errors import DamagedError, NotFoundError, NotPermittedError
 from storage.errors import StorageError
-from storage.file_ops import FILE_MODE, PosixFileOps, replace_file
+from storage.file_ops import FILE_MODE, PosixFileOps, replace_file, translated
 
 GROUP_AND_WORLD = stat.S_IRWXG | stat.S_IRWXO
 
@@ -53,7 +53,8 @@ def write_private(path: Path, data: bytes) -> None:
         DiskFullError: the disk has no room; the old file is untouched.
         StorageError: the disk refused; the old file is untouched.
     """
-    path.with_name(path.name + ".new").unlink(missing_ok=True)  # a leftover keeps its old permissions
+    with translated(f"write {path}"):
+        path.with_name(path.name + ".new").unlink(missing_ok=True)  # a leftover keeps its old permissions
     replace_file(PosixFileOps(), path, data)
 
 

@@ -147,6 +147,7 @@ def _read_descriptor(descriptor: int, timeout_s: float = DESCRIPTOR_TIMEOUT_S) -
     deadline = time.monotonic() + timeout_s
     data = b""
     try:
+        os.fstat(descriptor)
         while True:
             left_s = max(0.0, deadline - time.monotonic())
             if not select.select([descriptor], [], [], left_s)[0]:
@@ -157,7 +158,7 @@ def _read_descriptor(descriptor: int, timeout_s: float = DESCRIPTOR_TIMEOUT_S) -
                 break
             if len(data) > SOURCE_BYTES_MAX:
                 raise UsageError(f"{name} gave too much for a passphrase")
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, OverflowError) as err:
         raise UsageError(f"{name} cannot be read: give the number of an open descriptor") from err
     if descriptor > 2:
         os.close(descriptor)
