@@ -94,6 +94,7 @@ class ChunkConfig:
         indices_per_request_max: segments that one request may name.
         requests_per_stream_max: requests a peer may have waiting on one stream.
         streams_per_peer_max: chunk streams one peer may open here.
+        busy_after_s: under a cap, a want is answered BUSY when its first byte would wait longer.
         batch_bytes: how much the server reads from its store at once for one stream; the bound of
             what it holds in memory for that stream besides the send buffer.
         idle_timeout_s: a stream without any request is closed after this.
@@ -107,7 +108,8 @@ class ChunkConfig:
     burst_s: float = 0.25
     indices_per_request_max: int = 64
     requests_per_stream_max: int = 16
-    streams_per_peer_max: int = 4
+    streams_per_peer_max: int = 2
+    busy_after_s: float = 4.0
     batch_bytes: int = 1 * MIB
     idle_timeout_s: float = 120.0
     frame_timeout_s: float = 8.0

@@ -1,0 +1,165 @@
+"""Serves segments to peers over /marina/chunk/1.0.0.
+
+One stream is served by two tasks: one reads requests into a short queue, one answers them in order. A
+full queue stops the reading, so a peer that wants a million segments waits in its own send window. A
+peer that stops taking bytes is dropped by the stall timeout of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from marina.cid import Cid
+from marina.clock import Clock
+from p2p.chunk.pacing import PIECE_BYTES, Pacer
+from p2p.config import ChunkConfig
+from p2p.errors import PeerStalledError
+from p2p.framing import FrameReader, pack
+from p2p.metrics import P2PMetrics
+from p2p.stream import MarinaStream
+from p2p.wire.chunk import (
+    PROTOCOL,
+    REQUEST_HEADER_BYTES_MAX,
+    SEGMENT_BYTES_MAX,
+    ChunkReply,
+    ChunkRequest,
+    Status,
+    decode_request,
+    encode_have,
+    encode_reply,
+)
+
+
+class SegmentSource(Protocol):
+    """Where segments come from; every ``BlockStore`` is one."""
+
+    async def get_segments(self, root: Cid, indices: Sequence[int]) -> list[bytes | None]:
+        """Return verified ciphertext per index, None where it is missing or damaged."""
+        ...
+
+    async def have(self, root: Cid) -> frozenset[int]:
+        """Return the indices that are here; empty for an unknown rendition."""
+        ...
+
+
+class ServingHost(Protocol):
+    """The part of ``Host`` that a server needs."""
+
+    def serve(
+        self,
+        protocol: str,
+        handler: Callable[[MarinaStream], Awaitable[None]],
+        *,
+        max_streams_per_peer: int,
+    ) -> None:
+        """Answer a protocol."""
+        ...
+
+
+class ChunkServer:
+    """Answers wants from one source, unless the operator's denylist forbids it."""
+
+    def __init__(
+        self,
+        *,
+        source: SegmentSource,
+        clock: Clock,
+        is_denied: Callable[[Cid], bool] = lambda _root: False,
+        config: ChunkConfig | None = None,
+        metrics: P2PMetrics | None = None,
+    ) -> None:
+        self._source = source
+        self._is_denied = is_denied
+        self._config = config or ChunkConfig()
+        self._metrics = metrics or P2PMetrics()
+        self._pacer = Pacer(
+            clock=clock,
+            bytes_per_s=self._config.upload_bytes_per_s,
+            burst_s=self._config.burst_s,
+        )
+
+    def attach(self, host: ServingHost) -> None:
+        """Start answering on a host."""
+        host.serve(PROTOCOL, self.handle, max_streams_per_peer=self._config.streams_per_peer_max)
+
+    async def handle(self, stream: MarinaStream) -> None:
+        """Serve one stream until its peer ends it or is idle for too long.
+
+        Raises:
+            MalformedError: the peer broke the protocol.
+            P2PError: the peer stalled or went away.
+        """
+        send, receive = trio.open_memory_channel[ChunkRequest](self._config.requests_per_stream_max)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_requests, stream, send)
+            async with receive:
+                async for request in receive:
+                    await self._answer(stream, request)
+
+    async def _read_requests(self, stream: MarinaStream, send: trio.MemorySendChannel[ChunkRequest]) -> None:
+        reader = FrameReader(
+            stream,
+            header_bytes_max=REQUEST_HEADER_BYTES_MAX,
+            frame_timeout_s=self._config.frame_timeout_s,
+        )
+        async with send:
+            while True:
+                try:
+                    header = await reader.header(self._config.idle_timeout_s)
+                except PeerStalledError:
+                    if reader.is_inside_frame:
+                        raise
+                    return  # idle between frames is no offence
+                if header is None:
+                    return
+                await send.send(decode_request(header))
+
+    async def _answer(self, stream: MarinaStream, request: ChunkRequest) -> None:
+        root = Cid(request.root)
+        if self._is_denied(root):
+            await self._refuse(stream, request, Status.DENIED)
+        elif not request.indices:
+            bitmap = encode_have(await self._source.have(root))
+            await self._reply(stream, ChunkReply(request.req_id, 0, Status.HAVE.value, len(bitmap)), bitmap)
+        elif self._pacer.backlog_s() > self._config.busy_after_s:
+            await self._refuse(stream, request, Status.BUSY)
+        else:
+            await self._serve(stream, request, root)
+
+    async def _serve(self, stream: MarinaStream, request: ChunkRequest, root: Cid) -> None:
+        step = max(1, self._config.batch_bytes // SEGMENT_BYTES_MAX)
+        for start in range(0, len(request.indices), step):
+            batch = request.indices[start : start + step]
+            segments = await self._source.get_segments(root, batch)
+            for index, segment in zip(batch, segments, strict=True):
+                status = Status.MISSING if segment is None else Status.OK
+                payload = segment or b""
+                await self._reply(
+                    stream, ChunkReply(request.req_id, index, status.value, len(payload)), payload
+                )
+
+    async def _refuse(self, stream: MarinaStream, request: ChunkRequest, status: Status) -> None:
+        """Answer every index, or a have query, with the same status."""
+        headers = [
+            pack(encode_reply(ChunkReply(request.req_id, index, status.value, 0)))
+            for index in request.indices or (0,)
+        ]
+        self._metrics.chunk_replies.labels(status=status.name.lower()).inc(len(headers))
+        await stream.write(b"".join(headers))
+
+    async def _reply(self, stream: MarinaStream, reply: ChunkReply, payload: bytes) -> None:
+        header = pack(encode_reply(reply))
+        self._metrics.chunk_replies.labels(status=Status(reply.status).name.lower()).inc()
+        if not self._pacer.is_capped:
+            await stream.write(header + payload)
+        else:
+            await stream.write(header)
+            for start in range(0, len(payload), PIECE_BYTES):
+                piece = payload[start : start + PIECE_BYTES]
+                await self._pacer.pass_bytes(stream.peer, len(piece))
+                await stream.write(piece)
+        if reply.status == Status.OK:
+            self._metrics.bytes_sent.inc(len(payload))
