@@ -1,0 +1,140 @@
+"""One listening session: a rendition, its key, a fetcher, and the plaintext that players read."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from marina.errors import DamagedError
+from marina.ids import PeerId
+from storage.content.segments import SegmentOpener
+from storage.content.track import Rendition, TrackManifest
+from streaming.fetcher import RenditionFetcher
+
+BLOCK_BYTES = 256 * 1024
+_DECODED_BYTES = 4 * 1024 * 1024
+_FIRST_SOUND_MS = 200
+"""What counts as sound: 0.2 s of decodable audio (design, architecture §13)."""
+_HEAD_BYTES = 16 * 1024
+"""A decoder needs its headers before the first sample (performance.md §6: 16 KiB for Opus and MP3)."""
+
+
+class PlaySession:
+    """Plays one rendition of one track; ranges may be read by several requests at once."""
+
+    def __init__(
+        self, *, session_id: bytes, track: TrackManifest, rendition: Rendition, opener: SegmentOpener,
+        fetcher: RenditionFetcher,
+    ) -> None:  # fmt: skip
+        self.session_id = session_id
+        self.track = track
+        self.rendition = rendition
+        self.fetcher = fetcher
+        self.opened_s = trio.current_time()
+        self.used_s = self.opened_s
+        self.first_sound_s: float | None = None
+        self.playhead_byte = 0
+        self._opener = opener
+        self._decoded: OrderedDict[int, bytes] = OrderedDict()
+        self._decoded_bytes = 0
+        self._from_start = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the plaintext."""
+        return self.rendition.layout.plaintext_bytes
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Pace at which a player reads."""
+        return max(1000.0, self.rendition.bitrate_bps / 8)
+
+    def segments(self) -> list[dict[str, object]]:
+        """Return, for the waveform, runs of segments by where they came from.
+
+        Each is ``{"from": 0..1, "to": 0..1, "peer": id or "local"}``, shares of the file's length.
+        """
+        plan = self.rendition.layout.plan
+        missing = set(self.fetcher.missing())
+        runs: list[dict[str, object]] = []
+        for index in range(plan.count):
+            if index in missing:
+                continue
+            span = plan.plaintext(index)
+            peer: PeerId | str = self.fetcher.stats.served_by.get(index, "local")
+            start, end = span.start / self.size_bytes, span.end / self.size_bytes
+            if runs and runs[-1]["peer"] == peer and runs[-1]["to"] == start:
+                runs[-1]["to"] = end
+            else:
+                runs.append({"from": start, "to": end, "peer": peer})
+        return runs
+
+    @asynccontextmanager
+    async def reading(self, start: int) -> AsyncIterator[Reader]:
+        """Give a reader that starts at a plaintext byte; the scheduler follows it."""
+        plan = self.rendition.layout.plan
+        cursor = self.fetcher.open_cursor(plan.index_at(start), self.bytes_per_s)
+        try:
+            yield Reader(self, cursor)
+        finally:
+            self.fetcher.close_cursor(cursor)
+
+    async def plaintext(self, index: int) -> bytes:
+        """Return a decrypted segment; DamagedError if the publisher sealed something else."""
+        found = self._decoded.get(index)
+        if found is not None:
+            self._decoded.move_to_end(index)
+            return found
+        ciphertext = await self.fetcher.segment(index)
+        data = await trio.to_thread.run_sync(self._opener.open_segment, index, ciphertext)
+        if len(data) != self.rendition.layout.plan.plaintext(index).length:
+            raise DamagedError(f"segment {index} has another length than its manifest says")
+        if index not in self._decoded:
+            self._decoded[index] = data
+            self._decoded_bytes += len(data)
+        while self._decoded_bytes > _DECODED_BYTES:
+            _, dropped = self._decoded.popitem(last=False)
+            self._decoded_bytes -= len(dropped)
+        return data
+
+    def delivered(self, start: int, length: int) -> None:
+        """Count bytes that a player took; the first run from the start is the first sound."""
+        now_s = trio.current_time()
+        self.used_s = now_s
+        self.playhead_byte = start + length
+        if start <= self._from_start:
+            self._from_start = max(self._from_start, start + length)
+        enough = min(self.size_bytes, _HEAD_BYTES + self.bytes_per_s * _FIRST_SOUND_MS / 1000)
+        if self.first_sound_s is None and self._from_start >= enough:
+            self.first_sound_s = now_s - self.opened_s
+
+
+class Reader:
+    """One request's way through the plaintext."""
+
+    def __init__(self, session: PlaySession, cursor: int) -> None:
+        self._session = session
+        self._cursor = cursor
+
+    async def blocks(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from ``start`` up to ``end``, at most 256 KiB at a time.
+
+        Raises:
+            NobodyHasItError: no peer has the next segment.
+            DamagedError: it does not decrypt.
+        """
+        session = self._session
+        plan = session.rendition.layout.plan
+        at = start
+        while at < end:
+            index = plan.index_at(at)
+            session.fetcher.move_cursor(self._cursor, index, session.bytes_per_s)
+            span = plan.plaintext(index)
+            data = await session.plaintext(index)
+            part = data[at - span.start : min(end, span.end) - span.start]
+            yield part
+            session.delivered(at, len(part))
+            at += len(part)
