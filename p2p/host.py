@@ -87,7 +87,7 @@ class Host:
         self._to_disconnect_send, self._to_disconnect = trio.open_memory_channel[PeerId](
             _DISCONNECTS_WAITING_MAX
         )
-        self._swarm = stack.build_swarm(seed, self.config)
+        self._swarm = stack.build_swarm(seed, self.config, self.supervisor.misbehaved)
         self._swarm.admit_with(
             gate=self,
             limits=ConnectionLimits(self.config),

@@ -4,45 +4,81 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 
 import trio
+from libp2p.abc import IMuxedConn
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
-from libp2p.custom_types import TProtocol
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
+from libp2p.protocol_muxer.exceptions import MultiselectClientError, MultiselectError
 from libp2p.rcmgr.connection_limits import ConnectionLimits as LibraryLimits
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL
 from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.exceptions import MuxerUpgradeFailure
 from libp2p.transport.manager import TransportManager
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
 
+from marina.ids import PeerId
 from marina.secret import Secret
 from p2p.addresses import TcpAddress
 from p2p.config import MIB, HostConfig
 from p2p.errors import ListenError
-from p2p.peerid import key_pair_from_seed
+from p2p.muxer.connection import YamuxConnection
+from p2p.peerid import from_libp2p, key_pair_from_seed
 from p2p.swarm import GuardedSwarm
 
 _MEMORY_BYTES_MAX = 256 * MIB
 
 
-def build_swarm(seed: Secret[bytes], config: HostConfig) -> GuardedSwarm:
+class Upgrader(TransportUpgrader):  # type: ignore[misc]
+    """The library's upgrades, with our multiplexer behind the same negotiation."""
+
+    def __init__(
+        self, noise: NoiseTransport, config: HostConfig, on_misbehaviour: Callable[[PeerId, str, str], None]
+    ) -> None:
+        super().__init__(
+            secure_transports_by_protocol={NOISE_PROTOCOL: noise},
+            muxer_transports_by_protocol={YAMUX_PROTOCOL: YamuxConnection},
+            negotiate_timeout=config.negotiate_timeout_s,
+        )
+        self._config = config
+        self._on_misbehaviour = on_misbehaviour
+
+    async def upgrade_connection(self, conn: SecureSession, peer_id: ID) -> IMuxedConn:
+        """Negotiate yamux on a secured connection and multiplex it.
+
+        Raises:
+            MuxerUpgradeFailure: the peer does not speak yamux.
+        """
+        try:
+            await self.muxer_multistream.select_transport(conn)
+        except (MultiselectError, MultiselectClientError) as err:
+            raise MuxerUpgradeFailure("the peer does not speak yamux") from err
+        peer = from_libp2p(peer_id)
+        return YamuxConnection(
+            conn,
+            peer_id,
+            config=self._config,
+            on_misbehaviour=lambda rule: self._on_misbehaviour(peer, YAMUX_PROTOCOL, rule),
+        )
+
+
+def build_swarm(
+    seed: Secret[bytes], config: HostConfig, on_misbehaviour: Callable[[PeerId, str, str], None]
+) -> GuardedSwarm:
     """Return a swarm that speaks TCP, Noise and yamux only, with the library's own limits as second line."""
     key_pair = key_pair_from_seed(seed)
     peer_id = ID.from_pubkey(key_pair.public_key)
     noise = NoiseTransport(key_pair, noise_privkey=create_noise_key().private_key)
-    upgrader = TransportUpgrader(
-        secure_transports_by_protocol={NOISE_PROTOCOL: noise},
-        muxer_transports_by_protocol={TProtocol(YAMUX_PROTOCOL): Yamux},
-        negotiate_timeout=config.negotiate_timeout_s,
-    )
+    upgrader = Upgrader(noise, config, on_misbehaviour)
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)
     swarm = GuardedSwarm(

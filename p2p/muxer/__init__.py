@@ -1,0 +1,1 @@
+"""Yamux with its flow control enforced, over Noise read and written in batches."""
