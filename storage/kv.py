@@ -307,7 +307,9 @@ class LevelKv:
         found: list[tuple[bytes, bytes]] = []
         if limit <= 0:
             return found
-        with self._db.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True) as iterator:
+        with self._db.iterator(
+            start=start or None, stop=stop, reverse=reverse, verify_checksums=True
+        ) as iterator:
             for key, value in iterator:
                 if not key.startswith(prefix):
                     break

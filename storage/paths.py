@@ -146,7 +146,7 @@ class Home:
         if found.st_mode & _OTHERS:
             raise NotPermittedError(
                 f"other users of this machine can open {path}: "
-                f"run 'chmod -R go-rwx {shlex.quote(str(self.root))}'"
+                f"run: chmod -R go-rwx {shlex.quote(str(self.root))}"
             )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 
 from marina.cid import Cid
 from marina.clock import Clock
 from marina.schema import encode_record
-from storage.blocks.index import Change, StoreIndex
+from storage.blocks.index import Change, StoreIndex, pages
 from storage.blocks.rows import (
     HoldingRow,
     PinRow,
@@ -114,6 +114,12 @@ class Pins:
         """Return what is known of something that is kept as a whole."""
         data = await self._index.holding.get(cid)
         return None if data is None else _holding(cid, decode_row(HoldingRow, data))
+
+    async def holdings(self) -> AsyncGenerator[Holding, None]:
+        """Yield everything that is kept as a whole, in no meaningful order."""
+        async with aclosing(pages(self._index.holding)) as rows:
+            async for key, data in rows:
+                yield _holding(Cid(key), decode_row(HoldingRow, data))
 
     @contextmanager
     def lease(self, cid: Cid) -> Iterator[None]:

@@ -205,15 +205,16 @@ class EmbeddedBlockStore:
         """Make every segment put so far durable."""
         await self._renditions.flush(root)
 
-    async def get(self, cid: Cid) -> bytes:
-        """Return a block's verified bytes."""
+    async def get(self, cid: Cid, *, is_scrub: bool = False) -> bytes:
+        """Return a block's verified bytes; a scrub does not count as a use."""
         is_damaged = False
         try:
             data = await self._small.get(cid)
         except BlockDamagedError:
             data, is_damaged = None, True
         if data is not None:
-            self.pins.touch(cid)
+            if not is_scrub:
+                self.pins.touch(cid)
             return data
         for root, part in await self._places(cid):
             if isinstance(part, bytes):
@@ -233,12 +234,15 @@ class EmbeddedBlockStore:
             raise BlockDamagedError("the block was damaged on disk and counts as missing: fetch it again")
         raise BlockNotFoundError("the block is not in this store")
 
-    async def get_segments(self, root: Cid, indices: Sequence[int]) -> list[bytes | None]:
+    async def get_segments(
+        self, root: Cid, indices: Sequence[int], *, is_scrub: bool = False
+    ) -> list[bytes | None]:
         """Return verified ciphertext per index, None where it is missing or damaged."""
         state = await self._renditions.find(root)
         if state is None:
             return [None] * len(indices)
-        self.pins.touch(root)
+        if not is_scrub:
+            self.pins.touch(root)
         return await self._renditions.get(state, indices)
 
     async def has(self, cid: Cid) -> bool:
