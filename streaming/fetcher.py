@@ -91,7 +91,6 @@ class RenditionFetcher:
         self._complete = trio.Event()
         self._cursors = 0
         self._can_store = True
-        self._seen_with: dict[int, PeerId] = {}
         self.on_progress: Callable[[], None] = lambda: None
 
     @asynccontextmanager
@@ -245,7 +244,7 @@ class RenditionFetcher:
             self._remember(index, data)
             self._scheduler.arrived(peer, index, now_s)
             event = self._waiting.pop(index, None)
-            if event:
+            if event is not None:
                 event.set()
 
     async def _verified(self, batch: list[tuple[PeerId, Delivery]]) -> list[tuple[PeerId, Delivery]]:
@@ -320,9 +319,8 @@ class RenditionFetcher:
         where = f"segment {index + 1} of {self.layout.plan.count}"
         if self._is_offline:
             return f"{where} is not on this node, and it was asked to stay offline"
-        last = self._seen_with.get(index)
-        seen = f"; last seen at …{last[-6:]}" if last else ""
-        return f"nobody has {where} now{seen}; it is tried again as soon as a provider appears"
+        asked = f"none of {len(self._peers)} connected providers has" if self._peers else "nobody has"
+        return f"{asked} {where} now; it is tried again as soon as a provider appears"
 
     def peer_ended(self, task: _PeerTask) -> None:
         """Forget a peer whose task is over."""
@@ -337,7 +335,6 @@ class RenditionFetcher:
 
     def peer_lacks(self, peer: PeerId, index: int) -> None:
         """Note that a peer does not have a segment."""
-        self._seen_with.setdefault(index, peer)
         self._scheduler.lacks(peer, index)
         self._wake.set()
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
 
+import trio
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from marina.cid import cid_text
+from marina.errors import MarinaError
 from streaming.ranges import ByteRange, UnsatisfiableRangeError, is_fresh, parse_range, range_applies
 from streaming.session import PlaySession
+
+log = logging.getLogger("marina.streaming")
 
 
 def stream_response(session: PlaySession, request: Request) -> Response:
@@ -35,24 +39,62 @@ def stream_response(session: PlaySession, request: Request) -> Response:
     headers["content-length"] = str(part.length)
     if wanted:
         headers["content-range"] = wanted.content_range(total)
-    status = 206 if wanted else 200
-    if request.method == "HEAD":
-        return _HeadResponse(status_code=status, headers=headers)
-    return StreamingResponse(_body(session, part), status_code=status, headers=headers)
+    return AudioResponse(
+        session,
+        part,
+        status_code=206 if wanted else 200,
+        headers=headers,
+        has_body=request.method != "HEAD",
+    )
 
 
-async def _body(session: PlaySession, part: ByteRange) -> AsyncIterator[bytes]:
-    async with session.reading(part.first) as reader:
-        async for block in reader.blocks(part.first, part.last + 1):
-            yield block
+class AudioResponse(Response):
+    """Sends a part of a session's audio, and stops fetching for it as soon as the player hangs up."""
 
-
-class _HeadResponse(Response):
-    """An answer without a body that keeps the Content-Length of the one with a body."""
+    def __init__(
+        self,
+        session: PlaySession,
+        part: ByteRange,
+        *,
+        status_code: int,
+        headers: dict[str, str],
+        has_body: bool,
+    ) -> None:
+        super().__init__(status_code=status_code, headers=headers)
+        self._session = session
+        self._part = part
+        self._has_body = has_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the status and headers as they are."""
-        del scope, receive
+        """Send the answer.
+
+        Raises:
+            MarinaError: a segment did not come; the connection breaks off, which players notice.
+        """
+        del scope
         raw = [(key.encode(), value.encode()) for key, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
+        if self._has_body:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, receive, nursery.cancel_scope)
+                await self._send_body(send)
+                nursery.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b""})
+
+    async def _watch(self, receive: Receive, scope: trio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    async def _send_body(self, send: Send) -> None:
+        at, end = self._part.first, self._part.last + 1
+        with self._session.reading(at) as reader:
+            while at < end:
+                try:
+                    block = await reader.read(at, end)
+                except MarinaError as err:
+                    log.warning("a stream broke off: %s", err)
+                    raise
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+                self._session.delivered(at, len(block))
+                at += len(block)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -72,8 +72,8 @@ class PlaySession:
                 runs.append({"from": start, "to": end, "peer": peer})
         return runs
 
-    @asynccontextmanager
-    async def reading(self, start: int) -> AsyncIterator[Reader]:
+    @contextmanager
+    def reading(self, start: int) -> Iterator[Reader]:
         """Give a reader that starts at a plaintext byte; the scheduler follows it."""
         plan = self.rendition.layout.plan
         cursor = self.fetcher.open_cursor(plan.index_at(start), self.bytes_per_s)
@@ -119,22 +119,17 @@ class Reader:
         self._session = session
         self._cursor = cursor
 
-    async def blocks(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """Yield the bytes from ``start`` up to ``end``, at most 256 KiB at a time.
+    async def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to the end of its segment, or to ``end`` if that is nearer.
 
         Raises:
-            NobodyHasItError: no peer has the next segment.
+            NobodyHasItError: no peer has the segment.
             DamagedError: it does not decrypt.
         """
         session = self._session
         plan = session.rendition.layout.plan
-        at = start
-        while at < end:
-            index = plan.index_at(at)
-            session.fetcher.move_cursor(self._cursor, index, session.bytes_per_s)
-            span = plan.plaintext(index)
-            data = await session.plaintext(index)
-            part = data[at - span.start : min(end, span.end) - span.start]
-            yield part
-            session.delivered(at, len(part))
-            at += len(part)
+        index = plan.index_at(start)
+        session.fetcher.move_cursor(self._cursor, index, session.bytes_per_s)
+        span = plan.plaintext(index)
+        data = await session.plaintext(index)
+        return data[start - span.start : min(end, span.end) - span.start]
