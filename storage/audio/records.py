@@ -15,6 +15,7 @@ FRAME_BYTES_MAX = 64 * 1024
 CHUNK_BYTES_MAX = 48 * 1024
 WAVEFORM_POINTS = 800
 RAW_TEXT_BYTES_MAX = 2048
+RAW_GENRE_BYTES_MAX = 512
 RAW_FIELDS_MAX = 40
 ARTWORK_BYTES_MAX = 512 * 1024
 ARTWORK_SIDE_PX_MAX = 1024
@@ -90,7 +91,7 @@ class AudioInfo:
         container: ``flac``, ``mp3``, ``ogg_vorbis``, ``ogg_opus``, ``m4a`` or ``wav``.
         codec: ``flac``, ``mp3``, ``vorbis``, ``opus``, ``aac``, ``alac`` or ``pcm``.
         bit_depth: of lossless audio, 0 for lossy codecs.
-        bitrate_bps: of the audio stream, else size over duration.
+        bitrate_bps: as stated for the stream or as size over duration, whichever is less.
         duration_ms: 0 if the file does not say; ``Analysis`` has the decoded one.
     """
 

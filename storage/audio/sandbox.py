@@ -11,10 +11,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
-from trio import TaskStatus
 
 from marina.errors import MalformedError
 from marina.schema import decode_record
@@ -32,6 +31,9 @@ from storage.audio.records import (
 )
 from storage.audio.tags import Tags, tags_from_raw
 from storage.audio.worker import AudioWorker, Budget
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 log = logging.getLogger("marina.storage.audio")
 

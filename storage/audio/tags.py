@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from storage.audio.records import RawTags
+from storage.audio.records import RAW_GENRE_BYTES_MAX, RAW_TEXT_BYTES_MAX, RawTags
 
 TEXT_BYTES_MAX = 1024
 GENRE_BYTES_MAX = 256
@@ -77,12 +77,15 @@ def tags_from_raw(raw: RawTags) -> Tags:
     warnings: list[str] = []
     for name, text, size_bytes in raw.fields:
         limit = GENRE_BYTES_MAX if name == "genre" else TEXT_BYTES_MAX
-        clean = sanitise(text, limit)
+        whole = sanitise(text, RAW_TEXT_BYTES_MAX)
+        clean = sanitise(whole, limit)
         if clean:
             texts.setdefault(name, []).append(clean)
-        if name != "lyrics" and size_bytes > max(limit, len(text.encode())):
+        if name == "lyrics":
+            continue  # only whether there are any matters
+        if size_bytes > (RAW_GENRE_BYTES_MAX if name == "genre" else RAW_TEXT_BYTES_MAX):
             warnings.append(f"The {_noun(name)} has {size_bytes} bytes and was cut to {len(clean.encode())}.")
-        elif name != "lyrics" and sanitise(text, size_bytes) != clean:
+        elif whole != clean:
             warnings.append(f"The {_noun(name)} was cut to {len(clean.encode())} bytes.")
     first = {name: values[0] for name, values in texts.items()}
     return Tags(

@@ -187,7 +187,9 @@ def _info(file: PreadFile, job: Job, container: Any, stream: Any) -> AudioInfo:
     duration_ms = _duration_ms(container, stream)
     if duration_ms > DURATION_MS_MAX:
         raise JobError(FAIL_TOO_LARGE, "it claims to be longer than 24 hours")
-    bitrate_bps = stream.bit_rate or (file.size_bytes * 8000 // duration_ms if duration_ms else 0)
+    average_bps = file.size_bytes * 8000 // duration_ms if duration_ms else 0
+    # Vorbis states a nominal rate, which may be far above; pictures and tags make the average too large
+    bitrate_bps = min(filter(None, (stream.bit_rate, average_bps)), default=0)
     channels = context.channels
     if not 1 <= channels <= 8:
         raise JobError(FAIL_UNSUPPORTED, f"it has {channels} channels, and 1 to 8 are supported")

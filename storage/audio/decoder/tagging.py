@@ -9,7 +9,7 @@ from typing import Any
 import tinytag
 
 from storage.audio.decoder.source import PreadFile
-from storage.audio.records import RAW_FIELDS_MAX, RAW_TEXT_BYTES_MAX, RawTags
+from storage.audio.records import RAW_FIELDS_MAX, RAW_GENRE_BYTES_MAX, RAW_TEXT_BYTES_MAX, RawTags
 
 _PLAIN = {
     "title": "title",
@@ -31,7 +31,7 @@ _OTHER = {
     "musicbrainz_recordingid": "mbid",
     "musicbrainz release track id": "",
 }
-_FIELD_BYTES_MAX = {"genre": 512, "lyrics": 16}
+_FIELD_BYTES_MAX = {"genre": RAW_GENRE_BYTES_MAX, "lyrics": 16}
 _GENRES_MAX = 16
 ENCODINGS = ("latin-1", "iso-8859-1", "latin1", "utf-8", "utf-16", "utf-16le", "utf-16be", "ascii")
 
