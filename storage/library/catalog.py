@@ -19,7 +19,7 @@ from storage.kv import KeyValueStore
 from storage.library.foreign import CatalogLimits, plan_evictions
 from storage.library.lookup import CatalogReader
 from storage.library.models import RELEASE_TRACKS_MAX, Change, ReleaseEntry, Totals, TrackEntry
-from storage.library.tables import LibraryBatch, LibraryTables, read_row, time_key
+from storage.library.tables import TIME_BYTES, LibraryBatch, LibraryTables, read_row, time_key
 
 TOUCH_EVERY_S = 3600
 """A use is written down at most this often for one release; finer order is not worth a disk write."""
@@ -40,6 +40,11 @@ class PendingChange:
 
     key: bytes
     track_ids: tuple[bytes, ...]
+
+    @property
+    def sequence(self) -> int:
+        """Number of the change; a large change is spread over several rows."""
+        return int.from_bytes(self.key[:TIME_BYTES])
 
 
 class Catalog(CatalogReader):

@@ -160,6 +160,10 @@ class CatalogReader:
         """Return (track id, encoded entry) pairs in id order, from behind ``after``."""
         return await self._tables.tracks.scan(after=after, limit=limit)
 
+    async def raw_tracks(self, track_ids: Sequence[bytes]) -> list[bytes | None]:
+        """Return the encoded entry of each track, in order; None for those that are not here."""
+        return await self._tables.tracks.get_many(track_ids)
+
 
 async def _newest(index: Table, limit: int, cursor: str | None) -> tuple[list[bytes], str | None]:
     limit = max(1, min(limit, PAGE_MAX))
