@@ -12,6 +12,7 @@ STREAM_BITRATE_BPS = 160_000
 STREAM_MONO_BITRATE_BPS = 96_000
 PREVIEW_BITRATE_BPS = 96_000
 PREVIEW_MS_MAX = 30_000
+PREVIEW_MS_MIN = 500
 LOSSY_AS_IS_BPS_MAX = 192_000
 LOSSY_CODECS = frozenset({"mp3", "vorbis", "opus", "aac"})
 OPUS_MIME = "audio/ogg; codecs=opus"
@@ -75,10 +76,12 @@ def is_light_enough(info: AudioInfo) -> bool:
 def preview_window(duration_ms: int) -> tuple[int, int]:
     """Return (start, length) of the preview: min(30 s, a quarter), from a quarter into the track.
 
+    Of tracks under two seconds it is half a second or all there is: less cannot be encoded.
+
     Raises:
         ValueError: the duration is not positive.
     """
     if duration_ms <= 0:
         raise ValueError(f"a track of {duration_ms} ms has no preview")
-    length_ms = max(1, min(PREVIEW_MS_MAX, duration_ms // 4))
-    return duration_ms // 4, length_ms
+    length_ms = min(PREVIEW_MS_MAX, max(duration_ms // 4, PREVIEW_MS_MIN), duration_ms)
+    return min(duration_ms // 4, duration_ms - length_ms), length_ms

@@ -17,6 +17,21 @@ GENRE_BYTES_MAX = 256
 GENRES_MAX = 16
 _BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 _INVISIBLE = {0x00AD, 0x200B, 0x2060, 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080)}
+_NOUNS = {
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "album_artist": "album artist",
+    "track_no": "track number",
+    "disc_no": "disc number",
+    "year": "year",
+    "genre": "genre",
+    "isrc": "ISRC",
+    "mbid": "MusicBrainz id",
+    "licence": "licence",
+    "copyright": "copyright",
+    "lyrics": "lyrics",
+}
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 _MBID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -76,6 +91,8 @@ def tags_from_raw(raw: RawTags) -> Tags:
     texts: dict[str, list[str]] = {}
     warnings: list[str] = []
     for name, text, size_bytes in raw.fields:
+        if name not in _NOUNS:
+            continue
         limit = GENRE_BYTES_MAX if name == "genre" else TEXT_BYTES_MAX
         whole = sanitise(text, RAW_TEXT_BYTES_MAX)
         clean = sanitise(whole, limit)
@@ -84,9 +101,10 @@ def tags_from_raw(raw: RawTags) -> Tags:
         if name == "lyrics":
             continue  # only whether there are any matters
         if size_bytes > (RAW_GENRE_BYTES_MAX if name == "genre" else RAW_TEXT_BYTES_MAX):
-            warnings.append(f"The {_noun(name)} has {size_bytes} bytes and was cut to {len(clean.encode())}.")
+            kept_bytes = len(clean.encode())
+            warnings.append(f"The {_NOUNS[name]} has {size_bytes} bytes and was cut to {kept_bytes}.")
         elif whole != clean:
-            warnings.append(f"The {_noun(name)} was cut to {len(clean.encode())} bytes.")
+            warnings.append(f"The {_NOUNS[name]} was cut to {len(clean.encode())} bytes.")
     first = {name: values[0] for name, values in texts.items()}
     return Tags(
         title=first.get("title", ""),
@@ -104,10 +122,6 @@ def tags_from_raw(raw: RawTags) -> Tags:
         has_lyrics=bool(first.get("lyrics")),
         warnings=tuple(warnings),
     )
-
-
-def _noun(name: str) -> str:
-    return sanitise(name.replace("_", " "), 32)
 
 
 def _matched(pattern: re.Pattern[str], text: str, noun: str, warnings: list[str]) -> str:
