@@ -194,6 +194,17 @@ def verify_binding(
     if required_scopes & ~binding.scopes:
         missing = Scope(required_scopes & ~binding.scopes)
         raise BindingError(f"the binding does not grant {missing.name}")
+    return check_signatures(binding)
+
+
+def check_signatures(binding: DeviceBinding) -> Account:
+    """Return the account that signed a binding, whatever its window, scopes and epoch.
+
+    For what a device signed while it was bound, like a backup; a live peer needs ``verify_binding``.
+
+    Raises:
+        BindingError: the account's or the device's signature does not fit.
+    """
     digest = binding.digest
     try:
         signer = recover(digest, binding.signature)

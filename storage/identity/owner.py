@@ -38,8 +38,8 @@ from storage.identity.words import generate_words, words_entropy, words_of_entro
 VAULT_FILE = "vault.json"
 DEVICE_FILE = "device.key"
 BINDING_FILE = "binding.bin"
+ACCOUNT_BYTES = 20
 _FACT_ACCOUNT = "account"
-_FACT_BACKUP = "backup-x25519"
 _ITEM_WORDS = "words-entropy"
 _ITEM_ACCOUNT = "account-key"
 _ITEM_CONTENT = "content-root"
@@ -124,7 +124,6 @@ class Owner:
             passphrase,
             facts={
                 _FACT_ACCOUNT: account_of_key(keys.account_key.reveal()).hex(),
-                _FACT_BACKUP: recipient.hex(),
             },
             items={
                 _ITEM_WORDS: words_entropy(words),
@@ -132,6 +131,7 @@ class Owner:
                 _ITEM_CONTENT: keys.content_root,
                 _ITEM_BACKUP: keys.backup_key,
             },
+            recipient=recipient,
             cost=cost,
         )
         owner = cls(directory, vault, device, None, clock=clock)
@@ -171,7 +171,7 @@ class Owner:
     @property
     def backup_recipient(self) -> bytes:
         """Raw X25519 public key that backups are sealed to, also while locked."""
-        return _fact_bytes(self._vault.facts, _FACT_BACKUP, 32)
+        return self._vault.recipient
 
     @property
     def binding(self) -> DeviceBinding:
@@ -263,6 +263,16 @@ class Owner:
         """Seal the vault under another passphrase; errors as for ``Vault.change_passphrase``."""
         self._vault.change_passphrase(old, new)
 
+    def reset_passphrase(self, words: Secret[str], new: Secret[str]) -> None:
+        """Seal the vault under a new passphrase by its recovery words; the old one may be forgotten.
+
+        Raises:
+            NotPermittedError: they are the words of another identity.
+            WeakPassphraseError: ``new`` is too short.
+        """
+        keys = derive_keys(words_seed(words))
+        self._vault.reset_passphrase(backup_private_key(keys.backup_key), new)
+
     def master_key(self) -> Secret[bytes]:
         """Return the key for the private scopes' data keys; VaultLockedError while locked."""
         return self._vault.master_key()
@@ -312,14 +322,10 @@ def _load_binding(directory: Path, vault: Vault, device: DeviceKey) -> DeviceBin
 
 
 def _account_of_facts(facts: Mapping[str, str]) -> Account:
-    return Account(_fact_bytes(facts, _FACT_ACCOUNT, 20))
-
-
-def _fact_bytes(facts: Mapping[str, str], name: str, length: int) -> bytes:
     try:
-        value = bytes.fromhex(facts[name])
+        account = bytes.fromhex(facts[_FACT_ACCOUNT])
     except (KeyError, ValueError) as err:
-        raise DamagedError(f"{VAULT_FILE} lacks a valid {name}: restore a backup") from err
-    if len(value) != length:
-        raise DamagedError(f"{VAULT_FILE} lacks a valid {name}: restore a backup")
-    return value
+        raise DamagedError(f"{VAULT_FILE} names no account: restore a backup") from err
+    if len(account) != ACCOUNT_BYTES:
+        raise DamagedError(f"{VAULT_FILE} names no account: restore a backup")
+    return Account(account)

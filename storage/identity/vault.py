@@ -3,6 +3,7 @@
 ::
 
     passphrase ──Argon2id(salt)──► KEK ──AES-256-GCM──► master key ──AES-256-GCM──► each item
+    recovery words ──► X25519 key ─────HPKE─────────────┘
 
 The associated data binds the master key to the public facts and the Argon2id parameters, and each
 item to its name and version, so that parts cannot be swapped. Every change is one durable
@@ -21,12 +22,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from marina.secret import Secret
 from storage.errors import StorageError, VaultLockedError
 from storage.identity.passphrase import check_new_passphrase
 from storage.identity.private_file import read_private, write_private
 from storage.identity.vault_file import FILE_BYTES_MAX, KdfCost, Sealed, VaultFile, check_name, parse, render
-from storage.identity.vault_seal import KEY_BYTES, open_item, seal_item, unwrap, wrap, wrap_anew, zero
+from storage.identity.vault_seal import (
+    KEY_BYTES,
+    open_item,
+    recover_master,
+    seal_item,
+    unwrap,
+    wrap,
+    wrap_anew,
+    zero,
+)
 
 PREVIOUS_MASTER = "previous-master"
 """Item that holds the last master key until all that it sealed elsewhere is sealed anew."""
@@ -53,6 +65,7 @@ class Vault:
         *,
         facts: Mapping[str, str],
         items: Mapping[str, Secret[bytes]],
+        recipient: bytes,
         cost: KdfCost | None = None,
     ) -> Vault:
         """Write a new vault and return it unlocked.
@@ -62,6 +75,7 @@ class Vault:
             passphrase: at least eight characters.
             facts: public texts, readable while locked.
             items: the first secrets.
+            recipient: raw X25519 public key of the recovery words, which can reset the passphrase.
             cost: Argon2id parameters; 64 MiB, 3 passes and 4 lanes unless given.
 
         Raises:
@@ -75,9 +89,16 @@ class Vault:
             check_name(name)
         master = bytearray(os.urandom(KEY_BYTES))
         sealed = {name: seal_item(master, name, 1, secret.reveal()) for name, secret in items.items()}
-        kek, file = wrap_anew(
-            master, passphrase, VaultFile(dict(facts), cost or KdfCost(), b"", Sealed(1, b"", b""), sealed)
+        draft = VaultFile(
+            facts=dict(facts),
+            cost=cost or KdfCost(),
+            salt=b"",
+            master=Sealed(1, b"", b""),
+            items=sealed,
+            recipient=recipient,
+            recovery=b"",
         )
+        kek, file = wrap_anew(master, passphrase, draft)
         vault = cls(path, file)
         vault._kek, vault._master = kek, master
         write_private(path, render(file))
@@ -104,6 +125,11 @@ class Vault:
     def facts(self) -> Mapping[str, str]:
         """Public texts; authenticated only once the vault was unlocked."""
         return dict(self._file.facts)
+
+    @property
+    def recipient(self) -> bytes:
+        """Raw X25519 public key of the recovery words."""
+        return self._file.recipient
 
     def unlock(self, passphrase: Secret[str]) -> None:
         """Open the vault; nothing happens to one that is open, except that the passphrase is checked.
@@ -189,14 +215,22 @@ class Vault:
         with self._guard:
             old_kek, master = unwrap(self._file, old)
             zero(old_kek)
-            kek, file = wrap_anew(master, new, replace(self._file, cost=cost or self._file.cost))
-            zero(master)
-            self._replace(file)
-            if self._kek is None:
-                zero(kek)
-            else:
-                zero(self._kek)
-                self._kek = kek
+            self._wrap_and_store(master, new, cost)
+
+    def reset_passphrase(self, key: X25519PrivateKey, new: Secret[str]) -> None:
+        """Put the master key under a new passphrase with the recovery words' key instead of the old one.
+
+        Raises:
+            NotPermittedError: the key belongs to other words.
+            WeakPassphraseError: ``new`` is too short.
+            DamagedError: the recovery part of the file is damaged or forged.
+        """
+        check_new_passphrase(new)
+        with self._guard:
+            master = recover_master(self._file, key)
+            for name in self._file.items:  # anybody can seal to the words: only the items prove the key
+                open_item(master, name, self._file)
+            self._wrap_and_store(master, new, None)
 
     def master_key(self) -> Secret[bytes]:
         """Return the key that seals the data keys of private scopes; VaultLockedError while locked."""
@@ -240,6 +274,17 @@ class Vault:
     def finish_rotation(self) -> None:
         """Forget the previous master key: what only it opened is gone. Errors as for ``put``."""
         self.remove(PREVIOUS_MASTER)
+
+    def _wrap_and_store(self, master: bytearray, new: Secret[str], cost: KdfCost | None) -> None:
+        """Seal the master key under a new passphrase; stays open or locked as it is."""
+        kek, file = wrap_anew(master, new, replace(self._file, cost=cost or self._file.cost))
+        zero(master)
+        self._replace(file)
+        if self._kek is None:
+            zero(kek)
+        else:
+            zero(self._kek)
+            self._kek = kek
 
     def _replace(self, file: VaultFile) -> None:
         write_private(self._path, render(file))

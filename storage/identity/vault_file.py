@@ -24,6 +24,7 @@ ITEM_BYTES_MAX = 16 * 1024
 ITEMS_MAX = 256
 SALT_BYTES = 16
 NONCE_BYTES = 12
+RECIPIENT_BYTES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9./-]{0,63}")
 _MEMORY_KIB_MAX = 4 * 1024 * 1024
 _ITERATIONS_MAX = 64
@@ -79,6 +80,8 @@ class VaultFile:
         salt: 16 random bytes, new with each passphrase.
         master: the master key under the passphrase.
         items: named secrets under the master key.
+        recipient: raw X25519 public key of the recovery words; 32 bytes.
+        recovery: the master key sealed to ``recipient`` by HPKE.
     """
 
     facts: Mapping[str, str]
@@ -86,6 +89,8 @@ class VaultFile:
     salt: bytes
     master: Sealed
     items: Mapping[str, Sealed]
+    recipient: bytes
+    recovery: bytes
 
 
 def check_name(name: str) -> str:
@@ -109,6 +114,7 @@ def render(file: VaultFile) -> bytes:
         },
         "master": _dump_sealed(file.master),
         "items": {name: _dump_sealed(sealed) for name, sealed in file.items.items()},
+        "recovery": {"recipient": _to_text(file.recipient), "sealed": _to_text(file.recovery)},
     }
     body["sha256"] = hashlib.sha256(_spell(body)).hexdigest()
     data = _spell(body)
@@ -155,6 +161,8 @@ def _load(body: dict[str, Any]) -> VaultFile:
         salt=_from_text(kdf["salt"], SALT_BYTES),
         master=_load_sealed(body["master"]),
         items={check_name(name): _load_sealed(sealed) for name, sealed in body["items"].items()},
+        recipient=_from_text(body["recovery"]["recipient"], RECIPIENT_BYTES),
+        recovery=_from_text(body["recovery"]["sealed"]),
     )
 
 

@@ -1,6 +1,8 @@
 """What the vault seals and how: master key under a passphrase, items under the master key.
 
-AES-256-GCM throughout, with fresh random nonces. Source: NIST SP 800-38D; RFC 9106 (Argon2id).
+AES-256-GCM throughout, with fresh random nonces. The recovery part is HPKE, so
+that a new master key is sealed to the words without the words. Source: NIST SP 800-38D; RFC 9106
+(Argon2id); RFC 9180 (HPKE).
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ import os
 from dataclasses import replace
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from marina.codec import encode
-from marina.errors import DamagedError, NotFoundError
+from marina.errors import DamagedError, NotFoundError, NotPermittedError
 from marina.secret import Secret
 from storage.errors import WrongPassphraseError
 from storage.identity.passphrase import passphrase_bytes
@@ -29,6 +33,7 @@ from storage.identity.vault_file import (
 )
 
 KEY_BYTES = 32
+_HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
 def _derive_kek(passphrase: Secret[str], salt: bytes, cost: KdfCost) -> bytearray:
@@ -50,10 +55,23 @@ def wrap_anew(master: bytearray, passphrase: Secret[str], file: VaultFile) -> tu
 
 
 def wrap(master: bytearray, kek: bytearray, file: VaultFile, *, version: int) -> VaultFile:
-    """Return the file with the master key sealed by the KEK and bound to facts, cost and salt."""
+    """Return the file with the master key sealed by the KEK and to the recovery words."""
     nonce = os.urandom(NONCE_BYTES)
     ciphertext = AESGCM(kek).encrypt(nonce, master, _master_context(file, version))
-    return replace(file, master=Sealed(version, nonce, ciphertext))
+    recovery = _HPKE.encrypt(
+        master, X25519PublicKey.from_public_bytes(file.recipient), info=_recovery_context(version)
+    )
+    return replace(file, master=Sealed(version, nonce, ciphertext), recovery=recovery)
+
+
+def recover_master(file: VaultFile, key: X25519PrivateKey) -> bytearray:
+    """Return the master key by the words' X25519 key; NotPermittedError if they are other words."""
+    if key.public_key().public_bytes_raw() != file.recipient:
+        raise NotPermittedError("these are the words of another identity than the one in this vault")
+    try:
+        return bytearray(_HPKE.decrypt(file.recovery, key, info=_recovery_context(file.master.version)))
+    except InvalidTag as err:
+        raise DamagedError("the recovery part of the vault is damaged: restore a backup") from err
 
 
 def unwrap(file: VaultFile, passphrase: Secret[str]) -> tuple[bytearray, bytearray]:
@@ -73,7 +91,11 @@ def unwrap(file: VaultFile, passphrase: Secret[str]) -> tuple[bytearray, bytearr
 def _master_context(file: VaultFile, version: int) -> bytes:
     facts = [[name, fact] for name, fact in sorted(file.facts.items())]
     cost = [file.cost.memory_kib, file.cost.iterations, file.cost.lanes]
-    return encode([FORMAT, "master", version, facts, cost, file.salt])
+    return encode([FORMAT, "master", version, facts, cost, file.salt, file.recipient])
+
+
+def _recovery_context(version: int) -> bytes:
+    return encode([FORMAT, "recovery", version])
 
 
 def seal_item(master: bytearray, name: str, version: int, plaintext: bytes) -> Sealed:

@@ -19,7 +19,7 @@ from storage.identity.keystore import export_keystore_v3
 from storage.identity.owner import Owner
 from storage.identity.typed_data import recover, typed_digest
 from storage.identity.vault_file import KdfCost
-from storage.identity.words import parse_words
+from storage.identity.words import generate_words, parse_words
 
 CHEAP = KdfCost(memory_kib=32, iterations=1, lanes=1)
 PASSPHRASE = Secret("correct horse battery")
@@ -102,6 +102,16 @@ def test_restored_words_give_account_and_keys_but_another_device(owner, tmp_path
     assert again.backup_key() == owner.backup_key()
     assert again.device.public_key != owner.device.public_key
     assert again.master_key() != owner.master_key()
+
+
+def test_a_forgotten_passphrase_is_reset_by_the_words_alone(owner, tmp_path, clock):
+    master = owner.master_key()
+    again = Owner.open(tmp_path, clock=clock)
+    again.reset_passphrase(WORDS, Secret("a passphrase to keep"))
+    again.unlock(Secret("a passphrase to keep"))
+    assert again.master_key() == master
+    with pytest.raises(NotPermittedError, match="another identity"):
+        again.reset_passphrase(generate_words(), PASSPHRASE)
 
 
 def test_a_home_has_one_identity(owner, tmp_path, clock):

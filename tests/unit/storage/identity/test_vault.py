@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ from storage.identity.vault_file import KdfCost, parse
 CHEAP = KdfCost(memory_kib=32, iterations=1, lanes=1)
 PASSPHRASE = Secret("correct horse battery")
 OTHER = Secret("staple of the reef")
+WORDS_KEY = X25519PrivateKey.from_private_bytes(b"r" * 32)
+RECIPIENT = WORDS_KEY.public_key().public_bytes_raw()
 
 
 @pytest.fixture
@@ -32,7 +35,12 @@ def path(tmp_path):
 @pytest.fixture
 def vault(path):
     return Vault.create(
-        path, PASSPHRASE, facts={"account": "aa"}, items={"words": Secret(b"w" * 32)}, cost=CHEAP
+        path,
+        PASSPHRASE,
+        facts={"account": "aa"},
+        items={"words": Secret(b"w" * 32)},
+        recipient=RECIPIENT,
+        cost=CHEAP,
     )
 
 
@@ -85,7 +93,7 @@ def test_locking_overwrites_the_keys(vault):
 
 
 def test_one_spelling_of_an_accent_is_as_good_as_the_other(path):
-    Vault.create(path, Secret("caf\u00e9 au lait"), facts={}, items={}, cost=CHEAP)
+    Vault.create(path, Secret("caf\u00e9 au lait"), facts={}, items={}, recipient=RECIPIENT, cost=CHEAP)
     reopened(path, Secret("cafe\u0301 au lait"))
 
 
@@ -108,17 +116,56 @@ def test_the_passphrase_is_changed_only_by_who_knows_it(vault, path):
     reopened(path)
 
 
+def test_the_words_reset_a_forgotten_passphrase_also_after_a_rotation(vault, path):
+    vault.rotate_master()
+    vault.finish_rotation()
+    forgotten = Vault.open(path)
+    forgotten.reset_passphrase(WORDS_KEY, OTHER)
+    assert forgotten.is_locked
+    assert reopened(path, OTHER).get("words").reveal() == b"w" * 32
+    with pytest.raises(WrongPassphraseError):
+        reopened(path)
+
+
+def test_other_words_reset_nothing(vault, path):
+    before = path.read_bytes()
+    with pytest.raises(NotPermittedError, match="another identity"):
+        vault.reset_passphrase(X25519PrivateKey.generate(), OTHER)
+    with pytest.raises(WeakPassphraseError):
+        vault.reset_passphrase(WORDS_KEY, Secret("short"))
+    assert path.read_bytes() == before
+
+
+def test_a_recovery_part_from_before_a_rotation_is_damaged(vault, path):
+    old = parse(path.read_bytes(), name="vault.json")
+    vault.rotate_master()
+    new = parse(path.read_bytes(), name="vault.json")
+    with pytest.raises(DamagedError, match="recovery part"):
+        Vault(path, replace(new, recovery=old.recovery)).reset_passphrase(WORDS_KEY, OTHER)
+
+
+def test_a_forged_recovery_part_does_not_replace_the_master_key(vault, path):
+    forger = Vault.create(
+        path.with_name("other.json"), OTHER, facts={}, items={}, recipient=RECIPIENT, cost=CHEAP
+    )
+    file = parse(path.read_bytes(), name="vault.json")
+    before = path.read_bytes()
+    with pytest.raises(DamagedError):
+        Vault(path, replace(file, recovery=forger._file.recovery)).reset_passphrase(WORDS_KEY, OTHER)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("text", ["", "1234567", "x" * 1025])
 def test_a_weak_passphrase_makes_no_vault(path, text):
     with pytest.raises(WeakPassphraseError, match=r"at least 8|at most 1024"):
-        Vault.create(path, Secret(text), facts={}, items={}, cost=CHEAP)
+        Vault.create(path, Secret(text), facts={}, items={}, recipient=RECIPIENT, cost=CHEAP)
     assert not path.exists()
 
 
 def test_a_vault_is_never_overwritten(vault, path):
     before = path.read_bytes()
     with pytest.raises(StorageError, match="never overwritten"):
-        Vault.create(path, OTHER, facts={}, items={}, cost=CHEAP)
+        Vault.create(path, OTHER, facts={}, items={}, recipient=RECIPIENT, cost=CHEAP)
     assert path.read_bytes() == before
 
 
@@ -275,7 +322,7 @@ def test_items_are_bounded_in_size_and_number(vault):
 
 def test_the_default_cost_is_that_of_the_design_and_takes_real_time(path):
     started_s = time.monotonic()
-    Vault.create(path, PASSPHRASE, facts={}, items={})
+    Vault.create(path, PASSPHRASE, facts={}, items={}, recipient=RECIPIENT)
     assert time.monotonic() - started_s > 0.02
     kdf = json.loads(path.read_bytes())["kdf"]
     assert (kdf["memory_kib"], kdf["iterations"], kdf["lanes"]) == (65536, 3, 4)
