@@ -1,0 +1,1 @@
+"""From a folder of music to a signed release: resumable, idempotent, encrypted before anything leaves."""

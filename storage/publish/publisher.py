@@ -1,0 +1,384 @@
+"""Publishing: scan, identify, make each track, sign the release. Resumable and idempotent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from marina.cid import DAG_CBOR, Cid, check_cid, cid_of
+from marina.clock import Clock
+from marina.errors import NotFoundError, NotPermittedError, UsageError
+from marina.ids import Account, derive_release_id
+from marina.secret import Secret
+from storage.audio.errors import AudioError
+from storage.audio.tags import Tags
+from storage.blocks.protocol import BlockStore
+from storage.content.release import AccountSigner, Release, SignedRelease, open_release, sign_release
+from storage.content.track import ProviderHint, TrackManifest, decode_track, encode_track
+from storage.pins import Pins
+from storage.publish.journal import Journal, finished
+from storage.publish.renditions import RandomBytes
+from storage.publish.source import Source, find_files, identify
+from storage.publish.tracks import Examined, ReleaseFacts, TrackMaker
+from storage.retention import Retention
+
+
+class Publishing(Protocol):
+    """The owner's secrets that publishing needs; both raise VaultLockedError while locked."""
+
+    def account_signer(self) -> AccountSigner:
+        """Return what signs releases."""
+        ...
+
+    def content_root(self) -> Secret[bytes]:
+        """Return the root of all track keys."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRequest:
+    """What the artist asked for; None means: from the tags."""
+
+    path: Path
+    title: str | None = None
+    artist: str | None = None
+    terms: str = "CC-BY-4.0"
+    tags: tuple[str, ...] = ()
+    hints: tuple[ProviderHint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A signed and stored release with its tracks in order.
+
+    Attributes:
+        is_unchanged: it was published before; nothing was written.
+    """
+
+    signed: SignedRelease
+    tracks: tuple[tuple[Cid, TrackManifest], ...]
+    skipped: tuple[Skipped, ...] = ()
+    is_unchanged: bool = False
+
+    @property
+    def stored_bytes(self) -> int:
+        """Ciphertext of all renditions."""
+        return sum(each.layout.plan.ciphertext_bytes for _, track in self.tracks for each in track.renditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What publishing would do."""
+
+    title: str
+    artist: str
+    tracks: tuple[tuple[Source, Examined], ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def source_bytes(self) -> int:
+        """Size of the files."""
+        return sum(source.size_bytes for source, _ in self.tracks)
+
+
+Report = Callable[[int, int, str], Awaitable[None]]
+"""Takes (files done, files in all, name of the file under way)."""
+
+
+class Publisher:
+    """Publishes free releases of this node's owner."""
+
+    def __init__(
+        self,
+        *,
+        owner: Publishing,
+        maker: TrackMaker,
+        blocks: BlockStore,
+        pins: Pins,
+        journal: Journal,
+        clock: Clock,
+        random: RandomBytes,
+    ) -> None:
+        self._owner = owner
+        self._maker = maker
+        self._blocks = blocks
+        self._pins = pins
+        self._journal = journal
+        self._clock = clock
+        self._random = random
+        self._lock = trio.Lock()
+
+    async def preview(self, request: PublishRequest, report: Report) -> Preview:
+        """Examine everything and write nothing."""
+        sources, skipped = await self._identify(request.path)
+        examined: list[tuple[Source, Examined]] = []
+        for number, source in enumerate(sources):
+            await report(number, len(sources), source.path.name)
+            try:
+                examined.append((source, await self._maker.examine(source)))
+            except AudioError as err:
+                skipped.append(Skipped(source.path, str(err)))
+        title, artist = _names(request, [each.tags for _, each in examined])
+        return Preview(title, artist, tuple(examined), tuple(skipped))
+
+    async def publish(self, request: PublishRequest, report: Report) -> Published:
+        """Publish a folder or file; a run that was interrupted goes on where it stopped.
+
+        Raises:
+            VaultLockedError: the words' keys are needed.
+            UsageError, NotFoundError, NotPermittedError: nothing there can be published.
+            QuotaExceededError, DiskFullError: what is finished stays for the next run.
+        """
+        signer, content_root = self._owner.account_signer(), self._owner.content_root()
+        async with self._lock:
+            sources, skipped = await self._identify(request.path)
+            texts = (request.title or "", request.artist or "", request.terms, *request.tags)
+            key = Journal.release_key(sources, texts)
+            entry = await self._journal.begin_release(key, self._random(32))
+            if await self._journal.is_withdrawn(derive_release_id(signer.account, entry.salt)):
+                await self._journal.forget_release(key)
+                entry = await self._journal.begin_release(key, self._random(32))
+            done = finished(entry)
+            if done is not None and (old := await self._stored(done)) is not None:
+                return replace(old, skipped=tuple(skipped), is_unchanged=True)
+            title, artist = await self._names(request, sources)
+            facts = ReleaseFacts(
+                account=signer.account,
+                release_id=derive_release_id(signer.account, entry.salt),
+                artist=artist,
+                album=title,
+                terms=request.terms,
+                tags=request.tags,
+                hints=request.hints,
+            )
+            tracks = await self._tracks(key, sources, facts, content_root, skipped, report)
+            release = Release(
+                account=signer.account,
+                salt=entry.salt,
+                title=title,
+                artist=artist,
+                terms=request.terms,
+                tracks=tuple(cid for cid, _ in tracks),
+                artwork=next((track.artwork for _, track in tracks if track.artwork), None),
+                version=1,
+                published_s=self._clock.now_s(),
+                hints=request.hints,
+            )
+            signed = await self._sign(release, tracks, signer)
+            await self._journal.end_release(key, entry, signed.cid)
+            return Published(signed, tuple(tracks), tuple(skipped))
+
+    async def update(
+        self,
+        current: SignedRelease,
+        *,
+        title: str | None = None,
+        artist: str | None = None,
+        terms: str | None = None,
+        replace_track: tuple[int, Path] | None = None,
+    ) -> Published:
+        """Sign a successor; a replaced file keeps its track's id.
+
+        Raises:
+            NotPermittedError: the release is another account's, or withdrawn.
+            NotFoundError: it has no such track.
+            AudioError: the new file cannot be used.
+        """
+        signer, content_root = self._owner.account_signer(), self._owner.content_root()
+        _check_mine(current.release, signer.account)
+        async with self._lock:
+            tracks = list(await self._tracks_of(current.release))
+            if replace_track is not None:
+                number, path = replace_track
+                if not 1 <= number <= len(tracks):
+                    raise NotFoundError(f"the release has tracks 1 to {len(tracks)}, not {number}")
+                tracks[number - 1] = await self._remade(
+                    current, tracks[number - 1], number, path, content_root
+                )
+            if terms is not None:
+                tracks = [await self._retermed(track, terms) for _, track in tracks]
+            release = replace(
+                current.release,
+                title=title or current.release.title,
+                artist=artist or current.release.artist,
+                terms=terms or current.release.terms,
+                tracks=tuple(cid for cid, _ in tracks),
+                version=current.release.version + 1,
+                previous=current.cid,
+                published_s=self._clock.now_s(),
+            )
+            return Published(await self._sign(release, tracks, signer), tuple(tracks))
+
+    async def withdraw(self, current: SignedRelease, reason: str) -> SignedRelease:
+        """Sign a tombstone; errors as for ``update``."""
+        signer = self._owner.account_signer()
+        _check_mine(current.release, signer.account)
+        async with self._lock:
+            release = replace(
+                current.release,
+                tracks=(),
+                artwork=None,
+                withdrawn=True,
+                reason=reason,
+                version=current.release.version + 1,
+                previous=current.cid,
+                published_s=self._clock.now_s(),
+            )
+            signed = await self._sign(release, [], signer)
+            await self._journal.mark_withdrawn(release.release_id)
+            return signed
+
+    async def _identify(self, path: Path) -> tuple[list[Source], list[Skipped]]:
+        sources: list[Source] = []
+        skipped: list[Skipped] = []
+        for file in await trio.to_thread.run_sync(find_files, path):
+            try:
+                source = await trio.to_thread.run_sync(identify, file)
+            except AudioError as err:
+                skipped.append(Skipped(file, str(err)))
+                continue
+            if any(source.sha256 == other.sha256 for other in sources):
+                skipped.append(Skipped(file, "The same file is in this folder twice."))
+            else:
+                sources.append(source)
+        if not sources:
+            reasons = "; ".join(f"{each.path.name}: {each.reason}" for each in skipped[:3])
+            raise UsageError(f"nothing in {path} can be published ({reasons})")
+        return sources, skipped
+
+    async def _names(self, request: PublishRequest, sources: list[Source]) -> tuple[str, str]:
+        """Return (title, artist) of the release; reads tags only if it must."""
+        if request.title and request.artist:
+            return request.title, request.artist
+        tags: list[Tags] = []
+        for source in sources:
+            try:
+                tags.append(await self._maker.tags(source))
+            except AudioError:
+                continue  # it is reported, with its reason, when its track is made
+        return _names(request, tags)
+
+    async def _tracks(
+        self,
+        key: bytes,
+        sources: list[Source],
+        facts: ReleaseFacts,
+        content_root: Secret[bytes],
+        skipped: list[Skipped],
+        report: Report,
+    ) -> list[tuple[Cid, TrackManifest]]:
+        tracks: list[tuple[Cid, TrackManifest]] = []
+        for number, source in enumerate(sources, 1):
+            await report(number - 1, len(sources), source.path.name)
+            entry = await self._journal.begin_track(key, source, self._random(32))
+            done = finished(entry)
+            if done is not None and await self._blocks.has(done):
+                tracks.append((done, decode_track(await self._blocks.get(done))))
+                continue
+            try:
+                cid, track = await self._maker.make(
+                    source, salt=entry.salt, number=number, facts=facts, content_root=content_root
+                )
+            except AudioError as err:
+                skipped.append(Skipped(source.path, str(err)))
+                continue
+            await self._pin([(cid, track)])
+            await self._journal.end_track(key, source, entry, cid)
+            tracks.append((cid, track))
+        await report(len(sources), len(sources), "")
+        if not tracks:
+            raise UsageError("none of the files is sound audio; see 'marina publish --dry-run'")
+        return tracks
+
+    async def _sign(
+        self, release: Release, tracks: list[tuple[Cid, TrackManifest]], signer: AccountSigner
+    ) -> SignedRelease:
+        signed = sign_release(release, signer)
+        await self._pin(tracks)
+        await self._pins.pin([signed.cid], Retention.OWN)
+        await self._blocks.put(signed.cid, signed.block)
+        return signed
+
+    async def _pin(self, tracks: list[tuple[Cid, TrackManifest]]) -> None:
+        cids: list[Cid] = []
+        for cid, track in tracks:
+            cids.append(cid)
+            for each in track.renditions:
+                cids += [each.layout.root, each.keybox]
+        await self._pins.pin(cids, Retention.OWN)
+
+    async def _remade(
+        self,
+        current: SignedRelease,
+        old: tuple[Cid, TrackManifest],
+        number: int,
+        path: Path,
+        content_root: Secret[bytes],
+    ) -> tuple[Cid, TrackManifest]:
+        cid, track = old
+        facts = ReleaseFacts(
+            track.account, current.release.release_id, current.release.artist, current.release.title,
+            track.terms, track.tags, track.hints,
+        )  # fmt: skip
+        source = await trio.to_thread.run_sync(identify, path)
+        return await self._maker.make(
+            source,
+            salt=track.salt,
+            number=number,
+            facts=facts,
+            content_root=content_root,
+            version=track.version + 1,
+            previous=cid,
+        )
+
+    async def _retermed(self, track: TrackManifest, terms: str) -> tuple[Cid, TrackManifest]:
+        previous = cid_of(encode_track(track), DAG_CBOR)
+        changed = replace(track, terms=terms, version=track.version + 1, previous=previous)
+        block = encode_track(changed)
+        cid = cid_of(block, DAG_CBOR)
+        await self._blocks.put(cid, block)
+        return cid, changed
+
+    async def _stored(self, cid: Cid) -> Published | None:
+        """Return a release that is wholly here, None if any manifest of it is missing."""
+        if not await self._blocks.has(cid):
+            return None
+        signed = open_release(await self._blocks.get(cid))
+        for track in signed.release.tracks:
+            if not await self._blocks.has(track):
+                return None
+        return Published(signed, tuple(await self._tracks_of(signed.release)))
+
+    async def _tracks_of(self, release: Release) -> list[tuple[Cid, TrackManifest]]:
+        return [(cid, decode_track(await self._blocks.get(check_cid(cid)))) for cid in release.tracks]
+
+
+def _names(request: PublishRequest, tags: list[Tags]) -> tuple[str, str]:
+    def common(texts: list[str]) -> str:
+        counted = Counter(text for text in texts if text)
+        return counted.most_common(1)[0][0] if counted else ""
+
+    folder = request.path.stem if request.path.is_file() else request.path.name
+    title = request.title or common([each.album for each in tags]) or folder or "Untitled"
+    artist = request.artist or common([each.album_artist or each.artist for each in tags])
+    return title, artist
+
+
+def _check_mine(release: Release, account: Account) -> None:
+    if release.account != account:
+        raise NotPermittedError("this release belongs to another account")
+    if release.withdrawn:
+        raise NotPermittedError("this release was withdrawn; publish it anew instead")

@@ -1,0 +1,100 @@
+"""One encoding, sealed and stored: key, commitment, keybox, segments, root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from marina.ids import TrackId
+from marina.secret import Secret
+from storage.blocks.protocol import BlockStore
+from storage.content.keybox import public_keybox
+from storage.content.keys import KeyName, derive_track_key, key_commitment
+from storage.content.layout import SegmentPlan
+from storage.content.seal import seal_file
+from storage.content.segments import SUITE_AES_256_GCM, CipherRun
+from storage.content.track import Rendition
+from storage.content.unixfs import rendition_file
+
+KEY_VERSION = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Audio bytes that are ready to be sealed.
+
+    Attributes:
+        fd: descriptor of the bytes, readable at any offset.
+        size_bytes: how many there are.
+    """
+
+    fd: int
+    size_bytes: int
+    codec: str
+    mime: str
+    bitrate_bps: int
+    sample_rate_hz: int
+    channels: int
+    duration_ms: int
+
+
+class RandomBytes(Protocol):
+    """Source of salts: ``secrets.token_bytes``, or a seeded one in tests."""
+
+    def __call__(self, count: int, /) -> bytes:
+        """Return that many bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrackKeys:
+    """What the keys of one track derive from."""
+
+    track_id: TrackId
+    salt: bytes
+    content_root: Secret[bytes]
+
+
+class RenditionSealer:
+    """Seals encodings into a block store, one worker thread at a time each."""
+
+    def __init__(self, *, blocks: BlockStore, random: RandomBytes, limiter: trio.CapacityLimiter) -> None:
+        self._blocks = blocks
+        self._random = random
+        self._limiter = limiter
+
+    async def seal(self, encoded: Encoded, keys: TrackKeys, tier: int) -> Rendition:
+        """Encrypt, hash and store an encoding for a free tier; durable when this returns.
+
+        Raises:
+            QuotaExceededError, DiskFullError: nothing was kept.
+            DamagedError: the file changed while it was read.
+        """
+        name = KeyName(keys.track_id, tier, KEY_VERSION)
+        key = derive_track_key(keys.content_root, keys.salt, name)
+        kc = key_commitment(key, name)
+        run = CipherRun(keys.track_id, tier, KEY_VERSION, SUITE_AES_256_GCM, self._random(32))
+        plan = SegmentPlan(encoded.size_bytes)
+        writer = await self._blocks.stage(plan.ciphertext_bytes)
+        with writer:
+            digests = await trio.to_thread.run_sync(
+                seal_file, encoded.fd, plan, run, key, writer, limiter=self._limiter
+            )
+        layout, _ = rendition_file(encoded.size_bytes, digests)
+        await self._blocks.adopt(writer, layout)
+        box = public_keybox(name, key, kc)
+        await self._blocks.put(box.cid, box.to_bytes())
+        return Rendition(
+            layout=layout,
+            run=run,
+            codec=encoded.codec,
+            mime=encoded.mime,
+            bitrate_bps=encoded.bitrate_bps,
+            sample_rate_hz=encoded.sample_rate_hz,
+            channels=encoded.channels,
+            duration_ms=encoded.duration_ms,
+            kc=kc,
+            keybox=box.cid,
+        )

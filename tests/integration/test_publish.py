@@ -1,0 +1,208 @@
+"""Publishing real music: resumable, idempotent, honest about what it leaves out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import immich_memories_music
+import pytest
+
+from marina.clock import ManualClock
+from marina.errors import NotFoundError, NotPermittedError, UsageError
+from marina.secret import Secret
+from storage.audio.sandbox import AudioSandbox
+from storage.blocks.embedded import EmbeddedBlockStore
+from storage.content.keybox import parse_keybox
+from storage.content.release import open_release, supersedes
+from storage.content.segments import SegmentOpener
+from storage.identity.typed_data import account_of_key, sign_digest
+from storage.kv import MemoryKv
+from storage.publish.journal import Journal
+from storage.publish.publisher import Publisher, PublishRequest
+from storage.publish.renditions import RenditionSealer
+from storage.publish.tracks import TrackMaker
+from storage.quota import Quota
+
+MUSIC = sorted(Path(immich_memories_music.__file__).parent.rglob("*.opus"))
+KEY = b"\x07" * 32
+
+
+class Owner:
+    account = account_of_key(KEY)
+
+    def account_signer(self):
+        return self
+
+    def sign_digest(self, digest):
+        return sign_digest(KEY, digest)
+
+    def content_root(self):
+        return Secret(b"r" * 32)
+
+
+async def silent(done, total, name):
+    assert 0 <= done <= total
+
+
+class Node:
+    def __init__(self, home: Path, kv: MemoryKv, audio: AudioSandbox, blocks: EmbeddedBlockStore) -> None:
+        import trio
+
+        self.blocks = blocks
+        sealer = RenditionSealer(blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(1))
+        staging = home / "staging"
+        staging.mkdir(exist_ok=True)
+        maker = TrackMaker(audio=audio, blocks=blocks, pins=blocks.pins, sealer=sealer, staging=staging)
+        self.publisher = Publisher(
+            owner=Owner(),
+            maker=maker,
+            blocks=blocks,
+            pins=blocks.pins,
+            journal=Journal(kv),
+            clock=ManualClock(),
+            random=secrets.token_bytes,
+        )
+
+    async def publish(self, path: Path, **options):
+        return await self.publisher.publish(PublishRequest(path, **options), silent)
+
+    async def original(self, track) -> bytes:
+        rendition = track.rendition(2)
+        box = parse_keybox(await self.blocks.get(rendition.keybox))
+        key = box.open_public(rendition.run.key_name)
+        count = rendition.layout.plan.count
+        opener = SegmentOpener(rendition.run, key, rendition.kc, count)
+        parts = await self.blocks.get_segments(rendition.layout.root, range(count))
+        return b"".join(opener.open_segment(i, part) for i, part in enumerate(parts))
+
+
+@pytest.fixture
+def album(tmp_path):
+    folder = tmp_path / "Night Drive"
+    folder.mkdir()
+    for number, source in enumerate(MUSIC[:2]):
+        shutil.copy(source, folder / f"{number} {source.name}")
+    return folder
+
+
+@asynccontextmanager
+async def node_at(home: Path, kv: MemoryKv | None = None, quota: int = 1 << 30):
+    kv = kv or MemoryKv()
+    audio = AudioSandbox()
+    blocks = EmbeddedBlockStore(kv=kv, directory=home / "blobs", quota=Quota(quota))
+    await blocks.open()
+    async with audio.opened():
+        yield Node(home, kv, audio, blocks)
+    await blocks.close()
+
+
+async def test_a_published_folder_opens_to_the_artists_bytes(tmp_path, album):
+    async with node_at(tmp_path) as node:
+        done = await node.publish(album, terms="CC0-1.0", tags=("night",))
+        assert done.signed.release.title == "Night Drive"
+        assert open_release(done.signed.block).cid == done.signed.cid
+        assert [cid for cid, _ in done.tracks] == list(done.signed.release.tracks)
+        for (_, track), file in zip(done.tracks, sorted(album.iterdir()), strict=True):
+            assert await node.original(track) == file.read_bytes()
+            assert {each.tier for each in track.renditions} == {0, 1, 2}
+            assert track.rendition(0).duration_ms <= 30_000
+            assert len(track.waveform) == 800
+            assert track.terms == "CC0-1.0"
+
+
+async def test_publishing_twice_changes_nothing_and_survives_a_restart(tmp_path, album):
+    kv = MemoryKv()
+    async with node_at(tmp_path, kv) as node:
+        first = await node.publish(album)
+    async with node_at(tmp_path, kv) as node:
+        again = await node.publish(album)
+        assert again.is_unchanged
+        assert again.signed.cid == first.signed.cid
+
+
+async def test_an_interrupted_run_goes_on_under_the_same_ids(tmp_path, album):
+    kv = MemoryKv()
+
+    class StopError(Exception):
+        pass
+
+    async def stop_at_second(done, total, name):
+        if done == 1:
+            raise StopError
+
+    async with node_at(tmp_path, kv) as node:
+        with pytest.raises(StopError):
+            await node.publisher.publish(PublishRequest(album), stop_at_second)
+        roots = {cid async for cid in node.blocks.roots()}
+        done = await node.publish(album)
+        assert roots <= {each.layout.root for _, track in done.tracks for each in track.renditions}
+        assert not done.is_unchanged
+
+
+async def test_bad_files_are_left_out_with_a_reason_and_the_rest_is_published(tmp_path, album):
+    (album / "empty.mp3").write_bytes(b"")
+    (album / "fake.mp3").write_text("this is no music, " * 100)
+    (album / "cut.opus").write_bytes(MUSIC[3].read_bytes()[:300])
+    (album / "twice.opus").write_bytes(MUSIC[0].read_bytes())
+    with (album / "huge.flac").open("wb") as sparse:
+        sparse.truncate(10 * 1000**3)
+    (album / "notes.txt").write_text("no audio suffix, so not even mentioned")
+    async with node_at(tmp_path) as node:
+        done = await node.publish(album)
+        assert len(done.tracks) == 2
+        assert {each.path.name for each in done.skipped} == {
+            "empty.mp3", "fake.mp3", "cut.opus", "twice.opus", "huge.flac",
+        }  # fmt: skip
+        assert all(each.reason.strip() for each in done.skipped)
+
+
+async def test_folders_that_hold_nothing_are_refused_in_one_sentence(tmp_path):
+    (tmp_path / "empty").mkdir()
+    async with node_at(tmp_path) as node:
+        with pytest.raises(UsageError, match="holds no FLAC"):
+            await node.publish(tmp_path / "empty")
+        with pytest.raises(NotFoundError, match="does not exist"):
+            await node.publish(tmp_path / "nowhere")
+
+
+async def test_a_full_quota_stops_publishing_and_room_lets_it_go_on(tmp_path, album):
+    from storage.errors import QuotaExceededError
+
+    kv = MemoryKv()
+    async with node_at(tmp_path, kv, quota=1_600_000) as node:
+        with pytest.raises(QuotaExceededError):
+            await node.publish(album)
+    async with node_at(tmp_path, kv) as node:
+        assert len((await node.publish(album)).tracks) == 2
+
+
+async def test_an_update_keeps_the_ids_and_a_withdrawal_ends_the_release(tmp_path, album):
+    async with node_at(tmp_path) as node:
+        first = await node.publish(album)
+        fixed = tmp_path / "fixed.opus"
+        fixed.write_bytes(MUSIC[5].read_bytes())
+        second = await node.publisher.update(first.signed, title="Tidal", replace_track=(2, fixed))
+        assert supersedes(second.signed.release, first.signed.release)
+        assert second.signed.release.previous == first.signed.cid
+        assert [t.track_id for _, t in second.tracks] == [t.track_id for _, t in first.tracks]
+        assert await node.original(second.tracks[1][1]) == fixed.read_bytes()
+        assert second.tracks[0][0] == first.tracks[0][0]
+        tombstone = await node.publisher.withdraw(second.signed, "sold the rights")
+        assert open_release(tombstone.block).release.withdrawn
+        with pytest.raises(NotPermittedError, match="withdrawn"):
+            await node.publisher.update(tombstone, title="again")
+        anew = await node.publish(album)
+        assert anew.signed.release.release_id != first.signed.release.release_id
+
+
+async def test_an_unreadable_folder_is_named(tmp_path, album):
+    if os.geteuid() == 0:
+        pytest.skip("root reads every folder")
+    album.chmod(0)
+    async with node_at(tmp_path) as node:
+        with pytest.raises(NotPermittedError, match="cannot be read"):
+            await node.publish(album)
