@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -184,20 +185,27 @@ PROGRAM = textwrap.dedent(
 )
 
 
+TAKE_TERMINAL = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+
+
 def test_a_terminal_asks_without_echo():
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, "-c", PROGRAM])
+    terminal, child_side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", TAKE_TERMINAL + PROGRAM],
+        stdin=child_side,
+        stdout=child_side,
+        stderr=child_side,
+        start_new_session=True,
+    )
+    os.close(child_side)
     shown = b""
     while b"Passphrase: " not in shown:
         shown += os.read(terminal, 1024)
     os.write(terminal, SECRET.encode() + b"\n")
-    try:
+    with contextlib.suppress(OSError):  # a terminal whose other end is closed ends so on Linux
         while part := os.read(terminal, 1024):
             shown += part
-    except OSError:
-        pass  # a terminal whose other end is closed ends so on Linux
-    assert os.waitpid(child, 0)[1] == 0
+    assert child.wait(10) == 0
     os.close(terminal)
     assert str(len(SECRET)).encode() in shown
     assert SECRET.encode() not in shown
