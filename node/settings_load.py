@@ -63,7 +63,7 @@ def load_settings(
     file_path = home / CONFIG_NAME
     sources: list[tuple[str, dict[str, object]]] = [
         (str(file_path), flatten(read_file(file_path))),
-        *((name, {key: text}) for name, key, text in _from_environ(environ or {})),
+        *_from_environ(environ or {}),
         ("flag", {key: value for key, value in (flags or {}).items() if value is not None}),
     ]
     profile = "production"
@@ -119,7 +119,9 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"swarm.listen: {address!r} is not like /ip4/0.0.0.0/tcp/4001")
     for address in settings.swarm.bootstrap:
         if not re.fullmatch(r"/(ip4|ip6|dns|dns4|dns6)/[^/]+/tcp/\d{1,5}/p2p/[1-9A-HJ-NP-Za-km-z]+", address):
-            raise UsageError(f"swarm.bootstrap: {address!r} is not like /ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…")
+            raise UsageError(
+                f"swarm.bootstrap: {address!r} is not like /ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…"
+            )
 
 
 def is_loopback(host: str) -> bool:
@@ -147,20 +149,22 @@ def _check_api(api: ApiSettings) -> None:
         )
     for origin in api.origins:
         if not _ORIGIN.fullmatch(origin):
-            raise UsageError(f"api.origins: {origin!r} is not one exact origin like https://radio.example:8443")
+            raise UsageError(
+                f"api.origins: {origin!r} is not one exact origin like https://radio.example:8443"
+            )
     for host in api.hosts:
         if not _HOST.fullmatch(host):
             raise UsageError(f"api.hosts: {host!r} is not like music.example:7787")
 
 
-def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, dict[str, object]]]:
     keys = all_keys()
     by_env = {key.env_name: name for name, key in keys.items()}
     sections = tuple({f"MARINA_{key.section.upper()}_" for key in keys.values() if key.section})
-    found: list[tuple[str, str, str]] = []
+    found: list[tuple[str, dict[str, object]]] = []
     for variable, text in environ.items():
         if variable in by_env:
-            found.append((variable, by_env[variable], text))
+            found.append((variable, {by_env[variable]: text}))
         elif variable.startswith(sections):
             guess = variable.removeprefix("MARINA_").lower().replace("_", ".", 1)
             near = did_you_mean(guess, keys)
