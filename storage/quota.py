@@ -103,12 +103,6 @@ class Quota:
         with self._lock:
             self._reserved_bytes -= reserved_bytes
 
-    def disk_shortfall(self, needed_bytes: int) -> int:
-        """Return how many bytes the disk lacks for ``needed_bytes`` and its reserve."""
-        if self.free_bytes is None:
-            return 0
-        return max(0, needed_bytes + self.disk_reserve_bytes - self.free_bytes())
-
     def check_disk(self, needed_bytes: int) -> None:
         """Return if the disk keeps its reserve behind ``needed_bytes`` more.
 

@@ -28,10 +28,10 @@ class RoomMaker:
             DiskFullError: the disk lacks the room.
         """
         up_to = min(retention, HIGHEST_EVICTABLE)
-        shortfall = max(self._quota.shortfall(needed_bytes), self._quota.disk_shortfall(needed_bytes))
+        self._quota.check_disk(needed_bytes)
+        shortfall = self._quota.shortfall(needed_bytes)
         if shortfall and self._evictable_bytes(up_to) >= shortfall:
             await self._collector.collect(shortfall, up_to=up_to)
-        self._quota.check_disk(needed_bytes)
         try:
             self._quota.reserve(needed_bytes)
         except QuotaExceededError as err:
