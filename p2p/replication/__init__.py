@@ -1,0 +1,1 @@
+"""Replication: operators pledge storage for a release, keep it and are audited."""

@@ -1,0 +1,1 @@
+"""Search over the swarm: peers answer with the releases their own index finds."""
