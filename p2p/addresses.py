@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import trio
 from multiaddr import Multiaddr
 
 from marina.errors import MalformedError
@@ -12,6 +15,8 @@ from marina.ids import PeerId
 
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
 _TEXT_CHARS_MAX = 512
+_ANSWERS_MAX = 4
+_FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,14 @@ class TcpAddress:
         return f"/{self.kind}/{self.host}/tcp/{self.port}{tail}"
 
     @property
+    def is_name(self) -> bool:
+        """Whether the host must be resolved first."""
+        return self.kind.startswith("dns")
+
+    @property
     def is_local(self) -> bool:
         """Whether the host is in a loopback, private or link-local range; False for names."""
-        if self.kind not in ("ip4", "ip6"):
+        if self.is_name:
             return False
         ip = ipaddress.ip_address(self.host)
         return ip.is_private or ip.is_loopback or ip.is_link_local
@@ -76,6 +86,49 @@ def with_peer(text: str, peer: PeerId) -> str:
     """
     parts = parse(text)
     return str(TcpAddress(parts.kind, parts.host, parts.port, peer))
+
+
+def worth_dialling(addrs: Sequence[str], *, teller_is_local: bool) -> list[str]:
+    """Return the addresses of a third peer's word that may be dialled at all.
+
+    Private and loopback addresses only count from a peer that is itself in such a range; else any
+    stranger could make this node knock on doors of the owner's home network.
+    """
+    found = []
+    for text in addrs:
+        try:
+            parts = parse(text)
+        except MalformedError:
+            continue
+        if teller_is_local or not parts.is_local:
+            found.append(text)
+    return found
+
+
+async def resolve(addrs: Sequence[str]) -> list[str]:
+    """Return the addresses with names replaced by their IP addresses; what does not resolve is left out.
+
+    Waits on the system's resolver: put a deadline around it.
+    """
+    found: list[str] = []
+    for text in addrs:
+        try:
+            parts = parse(text)
+        except MalformedError:
+            continue
+        if not parts.is_name:
+            found.append(text)
+            continue
+        try:
+            answers = await trio.socket.getaddrinfo(
+                parts.host, parts.port, family=_FAMILIES[parts.kind], type=socket.SOCK_STREAM
+            )
+        except OSError:
+            continue
+        for family, _, _, _, endpoint in answers[:_ANSWERS_MAX]:
+            kind = "ip6" if family == socket.AF_INET6 else "ip4"
+            found.append(str(TcpAddress(kind, str(endpoint[0]), parts.port, parts.peer)))
+    return found
 
 
 def same_host(one: str, other: str) -> bool:

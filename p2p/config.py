@@ -88,6 +88,8 @@ class ChunkConfig:
     """The chunk protocol, both sides.
 
     Attributes:
+        session_idle_s: a client reuses a kept stream for this long; less than ``idle_timeout_s`` of
+            the server, so that it does not meet a stream that is being closed.
         upload_bytes_per_s: cap over all peers; None for no cap.
         download_bytes_per_s: cap over all peers; None for no cap.
         burst_s: seconds of a cap that may pass at once.
@@ -98,7 +100,8 @@ class ChunkConfig:
         batch_bytes: how much the server reads from its store at once for one stream; the bound of
             what it holds in memory for that stream besides the send buffer.
         idle_timeout_s: a stream without any request is closed after this.
-        frame_timeout_s: the rest of a frame must follow its first byte within this (threat T5: 10 s).
+        frame_timeout_s: the rest of a header must follow its first byte within this, and no payload may
+            pause longer; with ``negotiate_timeout_s`` at most 10 s, as threat T5 asks.
         in_flight_max: segments a client asks for ahead on one stream.
         reply_timeout_s: the next reply of a client's request must start within this.
     """
@@ -112,6 +115,7 @@ class ChunkConfig:
     busy_after_s: float = 4.0
     batch_bytes: int = 1 * MIB
     idle_timeout_s: float = 120.0
-    frame_timeout_s: float = 8.0
+    session_idle_s: float = 60.0
+    frame_timeout_s: float = 5.0
     in_flight_max: int = 16
     reply_timeout_s: float = 10.0

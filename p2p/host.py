@@ -137,6 +137,11 @@ class Host:
         """Return whether an open connection to the peer exists."""
         return self._swarm.connection_to(peer) is not None
 
+    def rtt_s(self, peer: PeerId) -> float | None:
+        """Return the last round trip measured to a connected peer; None while unknown."""
+        connection = self._swarm.connection_to(peer)
+        return (connection.muxed_conn.rtt() or None) if connection is not None else None
+
     @asynccontextmanager
     async def events(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerEvent]]:
         """Receive ``PeerConnected`` and ``PeerDisconnected`` while the block runs.
@@ -155,10 +160,15 @@ class Host:
         return self.scores.is_banned(peer)
 
     def may_dial(self, peer: PeerId, address: str) -> bool:
-        """Return whether an address may be dialled: a TCP address, not this node's own, not forbidden."""
+        """Return whether an address may be dialled: numeric TCP, not this node's own, not forbidden.
+
+        Names are resolved before they come here, so that no name can stand for a forbidden endpoint.
+        """
         try:
             parts = addresses.parse(address)
         except MalformedError:
+            return False
+        if parts.is_name:
             return False
         if peer == self.peer_id or (parts.peer is not None and parts.peer != peer):
             return False
@@ -269,9 +279,7 @@ class Host:
         await self.disconnect(peer)
 
     def _wrap(self, raw: INetStream, peer: PeerId, protocol: str) -> MarinaStream:
-        return MarinaStream(
-            raw, peer=peer, protocol=protocol, stall_timeout_s=self.config.write_stall_timeout_s
-        )
+        return MarinaStream(raw, peer=peer, protocol=protocol)
 
     def _disconnect_soon(self, peer: PeerId) -> None:
         try:
@@ -294,7 +302,8 @@ class Host:
             return
         if not self._swarm.has_room_out():
             raise LimitReachedError("this node has as many outbound connections as its limit allows")
-        candidates = [each for each in dict.fromkeys(addrs) if self.may_dial(peer, each)]
+        numeric = await addresses.resolve(addrs[:ADDRESSES_PER_DIAL_MAX])
+        candidates = [each for each in dict.fromkeys(numeric) if self.may_dial(peer, each)]
         candidates = candidates[:ADDRESSES_PER_DIAL_MAX]
         async with trio.open_nursery() as nursery:
             failures = [trio.Event() for _ in candidates]

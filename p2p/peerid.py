@@ -12,6 +12,8 @@ from marina.secret import Secret
 
 SEED_BYTES = 32
 _PEER_ID_CHARS_MAX = 128
+_INLINED_BYTES_MAX = 2 + 42
+"""A public key of at most 42 bytes stands in the id itself (libp2p peer id specification)."""
 
 
 def key_pair_from_seed(seed: Secret[bytes]) -> KeyPair:
@@ -48,7 +50,10 @@ def to_libp2p(peer: PeerId) -> ID:
         decoded = ID.from_base58(peer)
     except Exception as err:
         raise MalformedError(f"{peer[:80]!r} is not a peer id") from err
-    if decoded.to_base58() != peer or len(decoded.to_bytes()) < 34:
+    raw = decoded.to_bytes()
+    is_inlined = raw[:1] == b"\0" and len(raw) == 2 + raw[1] <= _INLINED_BYTES_MAX
+    is_hashed = raw[:2] == b"\x12\x20" and len(raw) == 34
+    if decoded.to_base58() != peer or not (is_inlined or is_hashed):
         raise MalformedError(f"{peer[:80]!r} is not a peer id")
     return decoded
 

@@ -1,7 +1,7 @@
 """A byte stream to one peer, with this package's errors only.
 
-Wraps py-libp2p's ``NetStream``. A clean end of stream and a killed peer look the same there, so every
-protocol above carries lengths and calls ``read_exact``.
+Bytes go straight to the multiplexer; py-libp2p's ``NetStream`` around it keeps the books of its
+connection. Protocols above still carry lengths and read exactly: a peer may end a stream anywhere.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Self
 
 import trio
 from libp2p.exceptions import BaseLibp2pError
-from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from marina.ids import PeerId
 from p2p.errors import PeerGoneError, PeerStalledError
+from p2p.muxer.stream import StalledError, YamuxStream
 
 _FAREWELL_S = 1.0
 BROKEN = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -31,12 +31,17 @@ class MarinaStream:
         protocol: the negotiated protocol id.
     """
 
-    def __init__(self, raw: NetStream, *, peer: PeerId, protocol: str, stall_timeout_s: float) -> None:
+    def __init__(self, raw: NetStream, *, peer: PeerId, protocol: str) -> None:
         self.peer = peer
         self.protocol = protocol
         self._raw = raw
-        self._stall_timeout_s = stall_timeout_s
+        self._muxed: YamuxStream = raw.muxed_stream
         self._is_over = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether neither side has ended the stream, as far as is known here."""
+        return not (self._is_over or self._muxed.is_reset or self._muxed.has_received_fin)
 
     async def read_some(self, max_bytes: int) -> bytes:
         """Return 1 to ``max_bytes`` bytes, or b"" at the end of the stream.
@@ -47,8 +52,8 @@ class MarinaStream:
             PeerGoneError: the stream was reset or its connection broke.
         """
         try:
-            data: bytes = await self._raw.read(max_bytes)
-        except (StreamEOF, MuxedStreamEOF):
+            data = await self._muxed.read(max_bytes)
+        except MuxedStreamEOF:
             return b""
         except BROKEN as err:
             raise PeerGoneError(f"the {self.protocol} stream was reset by its peer") from err
@@ -74,17 +79,14 @@ class MarinaStream:
         """Hand bytes to the connection, as fast as the peer takes them.
 
         Raises:
-            PeerStalledError: the peer took nothing for the stall timeout; the stream is reset.
+            PeerStalledError: the peer granted no room for the stall timeout; the stream is reset.
             PeerGoneError: the stream or its connection broke.
         """
         try:
-            with trio.fail_after(self._stall_timeout_s):
-                await self._raw.write(data)
-        except trio.TooSlowError:
+            await self._muxed.write(data)
+        except StalledError as err:
             await self.reset()
-            raise PeerStalledError(
-                f"the peer took no bytes of the {self.protocol} stream for {self._stall_timeout_s:g} s"
-            ) from None
+            raise PeerStalledError(f"the peer takes no bytes of the {self.protocol} stream") from err
         except BROKEN as err:
             raise PeerGoneError(f"the {self.protocol} stream was reset by its peer") from err
 

@@ -1,12 +1,13 @@
 """py-libp2p's Swarm with admission at every door, and its accept path repaired.
 
-What was found in py-libp2p 0.8.1 and is mended here (tests/integration/test_swarm_repairs.py holds a
-reproduction of each):
+What was found in py-libp2p 0.8.1 and is mended here (tests/integration/test_host.py shows each
+of them mended):
 
 * an accepted connection's slot in the inbound limiter is given back only when the swarm stops, so a
   node refuses everybody after ``max_connections - min_connections`` inbound connections in its life;
 * an exception in any stream handler, the library's own included, takes the node down;
-* ``dial_peer`` waits 250 ms even after success and blocks a peer for 60 s after one failure.
+* ``dial_peer`` waits 250 ms even after success and blocks a peer for 60 s after one failure;
+* the auto-connector dials whoever the peer store knows, even with both watermarks at zero.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream
 from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
@@ -46,6 +48,13 @@ class Gate(Protocol):
         ...
 
 
+class NoAutoConnector(AutoConnector):  # type: ignore[misc]
+    """Dials nobody: discovery decides whom this node connects to."""
+
+    async def maybe_connect(self) -> None:
+        """Leave the connections as they are."""
+
+
 class GuardedSwarm(Swarm):  # type: ignore[misc]
     """A swarm that admits by ``ConnectionLimits`` and races dials."""
 
@@ -63,6 +72,7 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         self._metrics = metrics
         self._race = race
         self._admitted: dict[IMuxedConn, tuple[PeerId, Direction]] = {}
+        self.auto_connector = NoAutoConnector(self)
 
     async def _handle_inbound_connection(self, read_write_closer: ReadWriteCloser, maddr: Multiaddr) -> None:
         """Serve one accepted socket until its connection is over."""

@@ -100,6 +100,11 @@ class ChunkSession:
         return self._stream.peer
 
     @property
+    def is_usable(self) -> bool:
+        """Whether the provider has not ended the stream."""
+        return self._stream.is_usable
+
+    @property
     def outstanding(self) -> int:
         """Wants without an answer yet."""
         return len(self._pending)
@@ -200,7 +205,7 @@ class ChunkClient:
             bytes_per_s=self._config.download_bytes_per_s,
             burst_s=self._config.burst_s,
         )
-        self._idle: OrderedDict[int, ChunkSession] = OrderedDict()
+        self._idle: OrderedDict[ChunkSession, float] = OrderedDict()
 
     @asynccontextmanager
     async def session(self, peer: PeerId) -> AsyncIterator[ChunkSession]:
@@ -209,7 +214,7 @@ class ChunkClient:
         Raises:
             P2PError: the peer is not connected, refuses the protocol or does not answer.
         """
-        session = self._take_idle(peer) or await self._open(peer)
+        session = await self._take_idle(peer) or await self._open(peer)
         try:
             yield session
         except BaseException:
@@ -252,24 +257,34 @@ class ChunkClient:
     async def close(self) -> None:
         """Close every kept session."""
         while self._idle:
-            _, session = self._idle.popitem()
+            session, _ = self._idle.popitem()
             await session.close()
 
     async def _open(self, peer: PeerId) -> ChunkSession:
         stream = await self._host.open_stream(peer, PROTOCOL)
         return ChunkSession(stream, config=self._config, pacer=self._pacer, metrics=self._metrics)
 
-    def _take_idle(self, peer: PeerId) -> ChunkSession | None:
-        for key, session in reversed(self._idle.items()):
-            if session.peer == peer:
-                del self._idle[key]
-                return session
-        return None
+    async def _take_idle(self, peer: PeerId) -> ChunkSession | None:
+        """Return a kept session that its peer has not ended; close those kept for too long."""
+        now_s = trio.current_time()
+        stale = [
+            session
+            for session, kept_s in self._idle.items()
+            if not session.is_usable or now_s - kept_s > self._config.session_idle_s
+        ]
+        for session in stale:
+            del self._idle[session]
+        taken = next((session for session in self._idle if session.peer == peer), None)
+        if taken is not None:
+            del self._idle[taken]
+        for session in stale:
+            await session.close()
+        return taken
 
     async def _keep(self, session: ChunkSession) -> None:
-        self._idle[id(session)] = session
+        self._idle[session] = trio.current_time()
         if len(self._idle) > SESSIONS_KEPT_MAX:
-            _, oldest = self._idle.popitem(last=False)
+            oldest, _ = self._idle.popitem(last=False)
             await oldest.close()
 
 

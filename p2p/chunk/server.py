@@ -1,8 +1,9 @@
 """Serves segments to peers over /marina/chunk/1.0.0.
 
-One stream is served by two tasks: one reads requests into a short queue, one answers them in order. A
-full queue stops the reading, so a peer that wants a million segments waits in its own send window. A
-peer that stops taking bytes is dropped by the stall timeout of the stream.
+One stream is served by three tasks in a row: one reads requests into a short queue, one loads what they
+want, one writes. So the disk works ahead by one batch while the network sends, and no further: a full
+queue stops the reading, and a peer that wants a million segments waits in its own send window. A peer
+that stops taking bytes is dropped by the stall timeout of the stream.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from p2p.wire.chunk import (
     encode_have,
     encode_reply,
 )
+
+_Reply = tuple[ChunkReply, bytes]
 
 
 class SegmentSource(Protocol):
@@ -92,12 +95,15 @@ class ChunkServer:
             MalformedError: the peer broke the protocol.
             P2PError: the peer stalled or went away.
         """
-        send, receive = trio.open_memory_channel[ChunkRequest](self._config.requests_per_stream_max)
+        requests_in, requests = trio.open_memory_channel[ChunkRequest](self._config.requests_per_stream_max)
+        replies_in, replies = trio.open_memory_channel[list[_Reply]](0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read_requests, stream, send)
-            async with receive:
-                async for request in receive:
-                    await self._answer(stream, request)
+            nursery.start_soon(self._read_requests, stream, requests_in)
+            nursery.start_soon(self._load, requests, replies_in)
+            async with replies:
+                async for batch in replies:
+                    for header, payload in batch:
+                        await self._write(stream, header, payload)
 
     async def _read_requests(self, stream: MarinaStream, send: trio.MemorySendChannel[ChunkRequest]) -> None:
         reader = FrameReader(
@@ -117,40 +123,40 @@ class ChunkServer:
                     return
                 await send.send(decode_request(header))
 
-    async def _answer(self, stream: MarinaStream, request: ChunkRequest) -> None:
-        root = Cid(request.root)
-        if self._is_denied(root):
-            await self._refuse(stream, request, Status.DENIED)
-        elif not request.indices:
-            bitmap = encode_have(await self._source.have(root))
-            await self._reply(stream, ChunkReply(request.req_id, 0, Status.HAVE.value, len(bitmap)), bitmap)
-        elif self._pacer.backlog_s() > self._config.busy_after_s:
-            await self._refuse(stream, request, Status.BUSY)
-        else:
-            await self._serve(stream, request, root)
+    async def _load(
+        self,
+        requests: trio.MemoryReceiveChannel[ChunkRequest],
+        replies_in: trio.MemorySendChannel[list[_Reply]],
+    ) -> None:
+        async with requests, replies_in:
+            async for request in requests:
+                root = Cid(request.root)
+                if self._is_denied(root):
+                    await replies_in.send(_refusals(request, Status.DENIED))
+                elif not request.indices:
+                    bitmap = encode_have(await self._source.have(root))
+                    reply = ChunkReply(request.req_id, 0, Status.HAVE.value, len(bitmap))
+                    await replies_in.send([(reply, bitmap)])
+                elif self._pacer.backlog_s() > self._config.busy_after_s:
+                    await replies_in.send(_refusals(request, Status.BUSY))
+                else:
+                    await self._load_segments(request, root, replies_in)
 
-    async def _serve(self, stream: MarinaStream, request: ChunkRequest, root: Cid) -> None:
+    async def _load_segments(
+        self, request: ChunkRequest, root: Cid, replies_in: trio.MemorySendChannel[list[_Reply]]
+    ) -> None:
         step = max(1, self._config.batch_bytes // SEGMENT_BYTES_MAX)
         for start in range(0, len(request.indices), step):
-            batch = request.indices[start : start + step]
-            segments = await self._source.get_segments(root, batch)
-            for index, segment in zip(batch, segments, strict=True):
+            indices = request.indices[start : start + step]
+            segments = await self._source.get_segments(root, indices)
+            batch: list[_Reply] = []
+            for index, segment in zip(indices, segments, strict=True):
                 status = Status.MISSING if segment is None else Status.OK
                 payload = segment or b""
-                await self._reply(
-                    stream, ChunkReply(request.req_id, index, status.value, len(payload)), payload
-                )
+                batch.append((ChunkReply(request.req_id, index, status.value, len(payload)), payload))
+            await replies_in.send(batch)
 
-    async def _refuse(self, stream: MarinaStream, request: ChunkRequest, status: Status) -> None:
-        """Answer every index, or a have query, with the same status."""
-        headers = [
-            pack(encode_reply(ChunkReply(request.req_id, index, status.value, 0)))
-            for index in request.indices or (0,)
-        ]
-        self._metrics.chunk_replies.labels(status=status.name.lower()).inc(len(headers))
-        await stream.write(b"".join(headers))
-
-    async def _reply(self, stream: MarinaStream, reply: ChunkReply, payload: bytes) -> None:
+    async def _write(self, stream: MarinaStream, reply: ChunkReply, payload: bytes) -> None:
         header = pack(encode_reply(reply))
         self._metrics.chunk_replies.labels(status=Status(reply.status).name.lower()).inc()
         if not self._pacer.is_capped:
@@ -163,3 +169,8 @@ class ChunkServer:
                 await stream.write(piece)
         if reply.status == Status.OK:
             self._metrics.bytes_sent.inc(len(payload))
+
+
+def _refusals(request: ChunkRequest, status: Status) -> list[_Reply]:
+    """Answer every index, or a have query, with the same status."""
+    return [(ChunkReply(request.req_id, index, status.value, 0), b"") for index in request.indices or (0,)]

@@ -26,6 +26,10 @@ _SMALL_BYTES = 4 * 1024
 """Smaller pieces are copied together: kept one by one, each byte could cost a hundred."""
 
 
+class StalledError(MuxedStreamError):  # type: ignore[misc]
+    """The peer granted no window for the stall timeout."""
+
+
 class YamuxStream(IMuxedStream):  # type: ignore[misc]
     """A byte stream; used by one reading and one writing task at a time."""
 
@@ -76,7 +80,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         Raises:
             MuxedStreamClosed: this side was ended before.
             MuxedStreamReset: the stream was reset or its connection is gone.
-            MuxedStreamError: the peer granted no window for the stall timeout.
+            StalledError: the peer granted no window for the stall timeout.
         """
         with memoryview(data) as view:
             sent = 0
@@ -175,7 +179,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         with trio.move_on_after(self._connection.write_stall_timeout_s) as scope:
             await self._writable.wait()
         if scope.cancelled_caught:
-            raise MuxedStreamError("the peer took no bytes within the stall timeout")
+            raise StalledError("the peer took no bytes within the stall timeout")
 
     def _check_writable(self) -> None:
         if self.is_reset:
