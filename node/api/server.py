@@ -121,7 +121,7 @@ class ApiServer:
             with self._place(stream) as has_place:
                 if has_place:
                     await _serve_connection(
-                        lambda: TCPServer(app, config, context, ConnectionState({}), stream).run()
+                        lambda: _Connection(app, config, context, ConnectionState({}), stream).run()
                     )
                 else:
                     await _refuse(stream)
@@ -135,7 +135,8 @@ class ApiServer:
                 )
                 with self._accepting:
                     await trio.serve_listeners(handle, listeners, handler_nursery=connections)
-                await context.terminated.set()  # idle connections close themselves
+                # Idle connections close themselves.
+                await context.terminated.set()
                 connections.cancel_scope.deadline = trio.current_time() + STOP_GRACE_S
                 await self._drained(STOP_GRACE_S)
             finally:
@@ -164,6 +165,14 @@ class ApiServer:
         for stream in self._streams:
             transport: Stream = getattr(stream, "transport_stream", stream)
             transport.socket.close()
+
+
+class _Connection(TCPServer):
+    """Hypercorn's connection, that ends when its caller is gone instead of at the idle timeout."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 async def _serve_connection(serve: Callable[[], Any]) -> None:

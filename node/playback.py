@@ -1,0 +1,199 @@
+"""Play sessions of this node: opened for a track and a quality, kept while they are used."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import trio
+
+from marina.cid import Cid, cid_text
+from marina.errors import NotFoundError
+from marina.ids import track_text
+from storage.blocks.protocol import BlockStore
+from storage.content.keybox import parse_keybox
+from storage.content.segments import SegmentOpener
+from storage.content.track import Rendition, TrackManifest
+from streaming.errors import TicketError
+from streaming.fetcher import RenditionFetcher
+from streaming.providers import ProviderSource
+from streaming.quality import Quality, choose_rendition
+from streaming.session import PlaySession
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = logging.getLogger("marina.node.playback")
+SESSIONS_MAX = 32
+IDLE_S = 600.0
+_REAP_EVERY_S = 20.0
+
+
+class Playback:
+    """Opens sessions and closes those that nobody uses any more."""
+
+    def __init__(
+        self,
+        *,
+        blocks: BlockStore,
+        source: ProviderSource,
+        block: Callable[[Cid, Cid], object],
+        lease: Callable[[Cid], AbstractContextManager[None]],
+    ) -> None:
+        """Take the collaborators.
+
+        Args:
+            blocks: where segments are and go.
+            source: finds providers.
+            block: ``await block(root, cid)`` returns a small block, from peers if need be.
+            lease: keeps a root from being collected while the block runs.
+        """
+        self._blocks = blocks
+        self._source = source
+        self._block = block
+        self._lease = lease
+        self._sessions: OrderedDict[bytes, _Open] = OrderedDict()
+        self._requests_in, self._requests = trio.open_memory_channel[_Open](SESSIONS_MAX)
+        self._link_bps: float | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the sessions' fetchers until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reap)
+            task_status.started()
+            async for opened in self._requests:
+                nursery.start_soon(opened.run)
+
+    async def open(self, track: TrackManifest, quality: Quality, *, is_offline: bool = False) -> PlaySession:
+        """Return a session that is fetching already.
+
+        Raises:
+            NotFoundError: there is nothing to play, or its key cannot be found.
+            LicenceNeededError: it is not free.
+        """
+        rendition = await self._choose(track, quality)
+        box = parse_keybox(await self._small(rendition.layout.root, rendition.keybox))
+        key = box.open_public(rendition.run.key_name)
+        opener = SegmentOpener(rendition.run, key, rendition.kc, rendition.layout.plan.count)
+        fetcher = RenditionFetcher(
+            layout=rendition.layout, blocks=self._blocks, source=self._source, is_offline=is_offline
+        )
+        session = PlaySession(
+            session_id=secrets.token_bytes(16),
+            track=track,
+            rendition=rendition,
+            opener=opener,
+            fetcher=fetcher,
+        )
+        opened = _Open(session, self._lease)
+        while len(self._sessions) >= SESSIONS_MAX:
+            _, oldest = self._sessions.popitem(last=False)
+            oldest.stop()
+        self._sessions[session.session_id] = opened
+        await self._requests_in.send(opened)
+        await opened.started.wait()
+        return session
+
+    def get(self, session_id: bytes) -> PlaySession:
+        """Return an open session; TicketError when it is over."""
+        opened = self._sessions.get(session_id)
+        if opened is None:
+            raise TicketError("this stream is over: ask the node for a new one")
+        return opened.session
+
+    def by_text(self, text: str) -> PlaySession:
+        """Return the session with a hex id; NotFoundError when it is over or never was."""
+        try:
+            return self.get(bytes.fromhex(text))
+        except (ValueError, TicketError) as err:
+            raise NotFoundError("no such play session: it may be over") from err
+
+    def is_alive(self, session: PlaySession) -> bool:
+        """Return whether a player used the session lately, so that its ticket goes on."""
+        return trio.current_time() - session.used_s < IDLE_S
+
+    def prefetch(self, session: PlaySession) -> None:
+        """Fetch all of a session's rendition, not only what the player is near."""
+        session.fetcher.want_all()
+
+    def close(self, session_id: bytes) -> None:
+        """End a session."""
+        opened = self._sessions.pop(session_id, None)
+        if opened is not None:
+            opened.stop()
+
+    def facts(self, session: PlaySession) -> dict[str, object]:
+        """Return what clients show of a session, JSON-ready."""
+        stats = session.fetcher.stats
+        first_s = session.first_sound_s
+        return {
+            "session": session.session_id.hex(),
+            "track": track_text(session.track.track_id),
+            "title": session.track.title,
+            "artist": session.track.artist,
+            "album": session.track.album,
+            "duration_ms": session.rendition.duration_ms,
+            "tier": session.rendition.tier,
+            "codec": session.rendition.codec,
+            "mime": session.rendition.mime,
+            "bitrate_bps": session.rendition.bitrate_bps,
+            "root": cid_text(session.rendition.layout.root),
+            "bytes": session.size_bytes,
+            "peaks": list(session.track.waveform),
+            "segments": session.segments(),
+            "peers": [{"peer": peer, "bytes": size} for peer, size in stats.bytes_by_peer.most_common()],
+            "complete": session.fetcher.is_complete,
+            "bytes_fetched": stats.bytes_fetched,
+            "bytes_per_s": stats.bytes_per_s,
+            "first_sound_ms": None if first_s is None else round(first_s * 1000, 1),
+        }
+
+    async def _choose(self, track: TrackManifest, quality: Quality) -> Rendition:
+        local: list[int] = []
+        for each in track.renditions:
+            if len(await self._blocks.have(each.layout.root)) == each.layout.plan.count:
+                local.append(each.tier)
+        return choose_rendition(track, quality, local_tiers=local, link_bps=self._link_bps)
+
+    async def _small(self, root: Cid, cid: Cid) -> bytes:
+        data = await self._block(root, cid)  # type: ignore[misc]
+        return bytes(data)
+
+    async def _reap(self) -> None:
+        while True:
+            await trio.sleep(_REAP_EVERY_S)
+            now_s = trio.current_time()
+            for session_id, opened in list(self._sessions.items()):
+                stats = opened.session.fetcher.stats
+                if stats.bytes_fetched:
+                    self._link_bps = 8 * stats.bytes_per_s
+                if now_s - opened.session.used_s > IDLE_S:
+                    self.close(session_id)
+
+
+class _Open:
+    """A session with its running fetcher."""
+
+    def __init__(self, session: PlaySession, lease: Callable[[Cid], AbstractContextManager[None]]) -> None:
+        self.session = session
+        self.started = trio.Event()
+        self._lease = lease
+        self._stopped = trio.Event()
+
+    def stop(self) -> None:
+        """End the fetcher."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Fetch until stopped."""
+        try:
+            with self._lease(self.session.rendition.layout.root):
+                async with self.session.fetcher.running():
+                    self.started.set()
+                    await self._stopped.wait()
+        finally:
+            self.started.set()

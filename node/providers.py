@@ -1,0 +1,129 @@
+"""Lets streaming fetch from the swarm: adapts peers and the chunk client to its protocols."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from marina.cid import Cid
+from marina.ids import PeerId
+from p2p.chunk.client import ChunkClient, ChunkSession, Want
+from p2p.host import Host
+from p2p.wire.chunk import INDICES_MAX, Status
+from storage.content.layout import RenditionLayout
+from streaming.providers import Delivery, Outcome, ProviderSession
+
+_OUTCOMES = {
+    Status.OK: Outcome.OK,
+    Status.MISSING: Outcome.MISSING,
+    Status.BUSY: Outcome.BUSY,
+    Status.DENIED: Outcome.DENIED,
+}
+
+
+class PeerFinder(Protocol):
+    """Finds peers that may have a root."""
+
+    def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
+        """Yield (peer, addresses), connected ones first, each once."""
+        ...
+
+
+class SwarmProviders:
+    """Providers of renditions among the peers of this node."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        client: ChunkClient,
+        finder: PeerFinder,
+        release_of: Callable[[Cid], Cid | None],
+    ) -> None:
+        """Take the collaborators.
+
+        Args:
+            host: dials.
+            client: speaks the chunk protocol.
+            finder: names peers.
+            release_of: the release that a rendition belongs to, whose providers also count.
+        """
+        self._host = host
+        self._client = client
+        self._finder = finder
+        self._release_of = release_of
+
+    async def providers(self, root: Cid) -> AsyncIterator[SwarmProvider]:
+        """Yield providers of a rendition, nearest first."""
+        seen: set[PeerId] = set()
+        for key in dict.fromkeys((root, self._release_of(root) or root)):
+            async for peer, addresses in self._finder.candidates(key):
+                if peer not in seen and peer != self._host.peer_id and not self._host.is_banned(peer):
+                    seen.add(peer)
+                    yield SwarmProvider(self._host, self._client, peer, addresses)
+
+
+class SwarmProvider:
+    """One peer."""
+
+    def __init__(self, host: Host, client: ChunkClient, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        self._host = host
+        self._client = client
+        self._peer = peer
+        self._addresses = addresses
+
+    @property
+    def peer(self) -> PeerId:
+        """Who it is."""
+        return self._peer
+
+    @asynccontextmanager
+    async def session(self, layout: RenditionLayout) -> AsyncIterator[ProviderSession]:
+        """Dial if need be and open a session.
+
+        Raises:
+            P2PError: it cannot be reached or refuses.
+        """
+        await self._host.dial(self._peer, self._addresses)
+        async with self._client.session(self._peer) as session:
+            yield _Session(self._host, session, layout)
+
+    def report_corrupt(self) -> None:
+        """Ban it for a day: it served bytes that it cannot have checked."""
+        self._host.supervisor.corrupt(self._peer, "chunk", "a segment does not hash to its digest")
+
+
+class _Session:
+    """A chunk session of one rendition, with the peer's conduct kept in the score book."""
+
+    def __init__(self, host: Host, session: ChunkSession, layout: RenditionLayout) -> None:
+        self._host = host
+        self._session = session
+        self._layout = layout
+        self._plan = layout.plan
+        self._waiting_s = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        """Wants without an answer."""
+        return self._session.outstanding
+
+    async def want(self, indices: Sequence[int]) -> None:
+        """Ask for segments."""
+        if not self._session.outstanding:
+            self._waiting_s = time.monotonic()
+        for start in range(0, len(indices), INDICES_MAX):
+            wants = [Want(i, self._plan.ciphertext(i).length) for i in indices[start : start + INDICES_MAX]]
+            await self._session.want(self._layout.root, wants)
+
+    async def next(self) -> Delivery:
+        """Return the oldest answer."""
+        answer = await self._session.next()
+        now_s = time.monotonic()
+        if answer.data is not None:
+            elapsed_s = now_s - self._waiting_s
+            self._host.scores.delivered(self._session.peer, len(answer.data), elapsed_s, elapsed_s)
+        self._waiting_s = now_s
+        return Delivery(answer.index, _OUTCOMES[answer.status], answer.data)

@@ -1,0 +1,138 @@
+"""Who may have what: hints from links, manifests, searches and earlier use, and the peers connected now.
+
+Hints are few and cheap, so they are kept for as long as the node runs, the latest for each root; what
+must survive a restart is in the catalogue (where a release came from) and the address book.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+import trio
+
+from marina.cid import Cid
+from marina.errors import MalformedError, NetworkError
+from marina.ids import PeerId
+from marina.schema import U64, Size, decode_record, encode_record, record
+from p2p.host import Host
+from storage.kv import KeyValueStore, Table
+
+log = logging.getLogger("marina.node.swarm")
+ROOTS_MAX = 20_000
+PEERS_PER_ROOT_MAX = 16
+ADDRESSES_MAX = 8
+ANCHORS_MAX = 64
+_DIAL_TIMEOUT_S = 4.0
+_DIALS_AT_ONCE = 4
+_Address = Annotated[str, Size(1, 256)]
+
+
+@record("marina/address-book/1")
+@dataclass(frozen=True, slots=True)
+class BookEntry:
+    """Where a peer was reached last."""
+
+    addresses: Annotated[tuple[_Address, ...], Size(0, ADDRESSES_MAX)]
+    seen_s: U64
+
+
+class Swarm:
+    """Finds and dials peers for the rest of the node."""
+
+    def __init__(self, *, host: Host, store: KeyValueStore) -> None:
+        self._host = host
+        self._book = Table(store, "address-book")
+        self._hints: OrderedDict[Cid, OrderedDict[PeerId, tuple[str, ...]]] = OrderedDict()
+        self._release_of: dict[Cid, Cid] = {}
+
+    def note_provider(self, root: Cid, peer: PeerId, addresses: Iterable[str] = ()) -> None:
+        """Remember that a peer is said to have a root."""
+        if peer == self._host.peer_id:
+            return
+        peers = self._hints.setdefault(root, OrderedDict())
+        self._hints.move_to_end(root)
+        known = peers.pop(peer, ())
+        peers[peer] = tuple(dict.fromkeys((*addresses, *known)))[:ADDRESSES_MAX]
+        while len(peers) > PEERS_PER_ROOT_MAX:
+            peers.popitem(last=False)
+        while len(self._hints) > ROOTS_MAX:
+            self._hints.popitem(last=False)
+
+    def note_release(self, release: Cid, roots: Iterable[Cid]) -> None:
+        """Remember which release its renditions belong to."""
+        for root in roots:
+            self._release_of[root] = release
+        while len(self._release_of) > ROOTS_MAX:
+            self._release_of.pop(next(iter(self._release_of)))
+
+    def release_of(self, root: Cid) -> Cid | None:
+        """Return the release that a rendition belongs to."""
+        return self._release_of.get(root)
+
+    def providers_known(self, root: Cid) -> int:
+        """Return how many peers are said to have a root."""
+        return len(self._hints.get(root, {}))
+
+    async def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
+        """Yield (peer, addresses): hinted and connected, hinted, then every other connected peer."""
+        hinted = dict(self._hints.get(root, {}))
+        order = sorted(hinted, key=lambda peer: not self._host.is_connected(peer))
+        for peer in order:
+            yield peer, hinted[peer] or await self.addresses_of(peer)
+        for peer in self._host.connected_peers():
+            if peer not in hinted:
+                yield peer, ()
+
+    async def connected_providers(self, cid: Cid) -> AsyncIterator[PeerId]:
+        """Yield peers that may have a block, dialled by now; those that do not answer are left out."""
+        seen: set[PeerId] = set()
+        for key in dict.fromkeys((cid, self.release_of(cid) or cid)):
+            async for peer, addresses in self.candidates(key):
+                if peer in seen or peer == self._host.peer_id:
+                    continue
+                seen.add(peer)
+                if await self.reach(peer, addresses):
+                    yield peer
+
+    async def reach(self, peer: PeerId, addresses: Iterable[str]) -> bool:
+        """Return whether the peer is connected now, dialling it if need be."""
+        if self._host.is_connected(peer):
+            return True
+        try:
+            await self._host.dial(peer, tuple(addresses), _DIAL_TIMEOUT_S)
+        except (NetworkError, MalformedError) as err:
+            log.debug("not reached: %s", err)
+            return False
+        return True
+
+    async def addresses_of(self, peer: PeerId) -> tuple[str, ...]:
+        """Return where a peer was reached in earlier sessions."""
+        data = await self._book.get(peer.encode())
+        return decode_record(BookEntry, data).addresses if data else ()
+
+    async def remember(self, peer: PeerId, addresses: Iterable[str], now_s: int) -> None:
+        """Write down where a peer is reached."""
+        kept = tuple(dict.fromkeys(addresses))[:ADDRESSES_MAX]
+        if kept:
+            await self._book.put(peer.encode(), encode_record(BookEntry(kept, now_s)))
+
+    async def dial_known(self, bootstrap: Iterable[tuple[PeerId, tuple[str, ...]]]) -> int:
+        """Dial bootstrap peers and those of earlier sessions; return how many are connected."""
+        rows = await self._book.scan(limit=ANCHORS_MAX)
+        known = {PeerId(key.decode()): decode_record(BookEntry, value) for key, value in rows}
+        latest = sorted(known, key=lambda peer: -known[peer].seen_s)
+        targets = dict(bootstrap) | {peer: known[peer].addresses for peer in latest}
+        limiter = trio.CapacityLimiter(_DIALS_AT_ONCE)
+
+        async def dial(peer: PeerId, addresses: tuple[str, ...]) -> None:
+            async with limiter:
+                await self.reach(peer, addresses)
+
+        async with trio.open_nursery() as nursery:
+            for peer, addresses in targets.items():
+                nursery.start_soon(dial, peer, addresses)
+        return len(self._host.connected_peers())
