@@ -153,10 +153,11 @@ class Playback:
         }
 
     async def _choose(self, track: TrackManifest, quality: Quality) -> Rendition:
-        local: list[int] = []
-        for each in track.renditions:
-            if len(await self._blocks.have(each.layout.root)) == each.layout.plan.count:
-                local.append(each.tier)
+        local = [
+            each.tier
+            for each in track.renditions
+            if len(await self._blocks.have(each.layout.root)) == each.layout.plan.count
+        ]
         return choose_rendition(track, quality, local_tiers=local, link_bps=self._link_bps)
 
     async def _small(self, root: Cid, cid: Cid) -> bytes:

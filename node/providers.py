@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -88,7 +89,7 @@ class SwarmProvider:
         """
         await self._host.dial(self._peer, self._addresses)
         async with self._client.session(self._peer) as session:
-            yield _Session(self._host, session, layout)
+            yield _Session(self._host, session, layout, self._client.in_flight_max)
 
     def report_corrupt(self) -> None:
         """Ban it for a day: it served bytes that it cannot have checked."""
@@ -98,28 +99,32 @@ class SwarmProvider:
 class _Session:
     """A chunk session of one rendition, with the peer's conduct kept in the score book."""
 
-    def __init__(self, host: Host, session: ChunkSession, layout: RenditionLayout) -> None:
+    def __init__(
+        self, host: Host, session: ChunkSession, layout: RenditionLayout, in_flight_max: int
+    ) -> None:
         self._host = host
+        self._in_flight_max = in_flight_max
         self._session = session
         self._layout = layout
         self._plan = layout.plan
+        self._queue: deque[int] = deque()
         self._waiting_s = 0.0
 
     @property
     def outstanding(self) -> int:
         """Wants without an answer."""
-        return self._session.outstanding
+        return self._session.outstanding + len(self._queue)
 
     async def want(self, indices: Sequence[int]) -> None:
-        """Ask for segments."""
-        if not self._session.outstanding:
+        """Ask for segments, as many at once as the session takes; the others wait their turn."""
+        if not self.outstanding:
             self._waiting_s = time.monotonic()
-        for start in range(0, len(indices), INDICES_MAX):
-            wants = [Want(i, self._plan.ciphertext(i).length) for i in indices[start : start + INDICES_MAX]]
-            await self._session.want(self._layout.root, wants)
+        self._queue.extend(indices)
+        await self._fill()
 
     async def next(self) -> Delivery:
         """Return the oldest answer."""
+        await self._fill()
         answer = await self._session.next()
         now_s = time.monotonic()
         if answer.data is not None:
@@ -127,3 +132,12 @@ class _Session:
             self._host.scores.delivered(self._session.peer, len(answer.data), elapsed_s, elapsed_s)
         self._waiting_s = now_s
         return Delivery(answer.index, _OUTCOMES[answer.status], answer.data)
+
+    async def _fill(self) -> None:
+        room = min(self._in_flight_max - self._session.outstanding, INDICES_MAX, len(self._queue))
+        if room > 0 and self._session.outstanding <= self._in_flight_max // 2:
+            wants = [self._want(self._queue.popleft()) for _ in range(room)]
+            await self._session.want(self._layout.root, wants)
+
+    def _want(self, index: int) -> Want:
+        return Want(index, self._plan.ciphertext(index).length)

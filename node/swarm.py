@@ -19,6 +19,7 @@ from marina.errors import MalformedError, NetworkError
 from marina.ids import PeerId
 from marina.schema import U64, Size, decode_record, encode_record, record
 from p2p.host import Host
+from p2p.peerid import to_libp2p
 from storage.kv import KeyValueStore, Table
 
 log = logging.getLogger("marina.node.swarm")
@@ -61,6 +62,14 @@ class Swarm:
             peers.popitem(last=False)
         while len(self._hints) > ROOTS_MAX:
             self._hints.popitem(last=False)
+
+    def note_hint(self, root: Cid, peer: str, addresses: Iterable[str]) -> None:
+        """Remember a hint of a manifest, unless it names no peer."""
+        try:
+            to_libp2p(PeerId(peer))
+        except MalformedError:
+            return
+        self.note_provider(root, PeerId(peer), addresses)
 
     def note_release(self, release: Cid, roots: Iterable[Cid]) -> None:
         """Remember which release its renditions belong to."""

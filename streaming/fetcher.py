@@ -97,8 +97,7 @@ class RenditionFetcher:
     async def running(self) -> AsyncIterator[RenditionFetcher]:
         """Declare the rendition and fetch for as long as the block runs."""
         await self._declare()
-        here = await self._blocks.have(self.layout.root)
-        self._scheduler = Scheduler(self.layout.plan, here, config=self._config)
+        self._scheduler.found(await self._blocks.have(self.layout.root))
         if self._scheduler.is_complete:
             self._complete.set()
         send, receive = trio.open_memory_channel[tuple[PeerId, Delivery]](_QUEUE_SEGMENTS)
@@ -162,6 +161,11 @@ class RenditionFetcher:
             if scope.cancelled_caught:
                 raise NobodyHasItError(self._complaint(index))
 
+    def want_all(self) -> None:
+        """Fetch the whole rendition, behind what readers wait for."""
+        self._scheduler.want_all()
+        self._wake.set()
+
     async def fetch_all(self, *, timeout_s: float | None = None) -> None:
         """Wait until the whole rendition is here and durable.
 
@@ -169,8 +173,7 @@ class RenditionFetcher:
             NobodyHasItError: nothing arrived for ``nobody_after_s`` seconds, or the timeout passed.
             StorageError: the disk or the quota refuses it.
         """
-        self._scheduler.want_all()
-        self._wake.set()
+        self.want_all()
         deadline_s = trio.current_time() + (timeout_s if timeout_s is not None else float("inf"))
         while not self._complete.is_set():
             if not self._can_store:

@@ -120,6 +120,10 @@ class Scheduler:
         link = self._peers.setdefault(peer, PeerLink())
         link.has = has
 
+    def found(self, here: frozenset[int]) -> None:
+        """Count segments in that turned out to be on this node."""
+        self._missing -= here
+
     def drop_peer(self, peer: PeerId) -> None:
         """Forget a peer that is gone; what it was asked for is open again."""
         link = self._peers.pop(peer, None)

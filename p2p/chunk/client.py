@@ -207,6 +207,11 @@ class ChunkClient:
         )
         self._idle: OrderedDict[ChunkSession, float] = OrderedDict()
 
+    @property
+    def in_flight_max(self) -> int:
+        """Most segments that one session may have outstanding."""
+        return self._config.in_flight_max
+
     @asynccontextmanager
     async def session(self, peer: PeerId) -> AsyncIterator[ChunkSession]:
         """Use a session with a connected peer; kept for the next user when nothing is outstanding.
