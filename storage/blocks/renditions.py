@@ -7,6 +7,7 @@ be lost.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from storage.errors import BlockNotFoundError, StorageError
 from storage.file_ops import FileOps, translated
 from storage.pins import Pins
 from storage.quota import Quota, rendition_charge
+
+log = logging.getLogger("marina.storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,11 @@ class Renditions:
         layout = state.layout
         loaded = await self._threads.read(lambda: load_segments(self._files, self._ops, layout, wanted))
         found = dict(zip(wanted, loaded, strict=True))
-        self.lose(state, [index for index, data in found.items() if data is None])
+        damaged = [index for index, data in found.items() if data is None]
+        if damaged:
+            context = {"root": cid_text(layout.root), "segments": damaged}
+            log.warning("damaged segments count as missing now", extra={"context": context})
+            self.lose(state, damaged)
         return [found.get(index) for index in indices]
 
     def lose(self, state: RenditionState, indices: Sequence[int]) -> None:
