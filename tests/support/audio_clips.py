@@ -102,6 +102,7 @@ def main(folder, seconds):
     flac = ("flac", "flac", 48_000, "s16", {})
     write_clip(folder / "5.1.flac", flac, seconds, layout="5.1")
     write_clip(folder / "silence.flac", flac, 400, tone="silence")
+    write_clip(folder / "long.flac", flac, 240)
     write_picture(folder / "cover.jpg", "mjpeg", "yuvj420p", 1600, 1200)
     write_picture(folder / "cover.png", "png", "rgb24", 300, 200)
     write_picture(folder / "cover.webp", "libwebp", "yuv420p", 640, 480)
