@@ -1,9 +1,9 @@
 """How tracks become index documents and queries become index queries; imports tantivy, so import late.
 
 Text is folded here (storage/library/text.py) and indexed by words. Each word of a query has to be in
-the title, the artist or the rest (album, genres, tags), as it is or with one wrong letter; the best
-place counts: title 4, artist 3, album 2, genre and tag 1, a wrong letter 0.3 of that. Measured
-alternatives: docs/search.md.
+the title, artist, album, genres or tags, in title and artist also with one wrong letter; the best
+place counts: title 4, artist 3, album 2, genre and tag 1, a wrong letter 0.3 of that. What fits
+nothing is looked for again, more loosely. Measured alternatives: docs/search.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from storage.library.text import compounds_of, is_symbols, words_of
 FORMAT = 1
 """Raised with every change of fields or folding; an index of another format is built anew."""
 EXACT_WEIGHTS = (("title", 4.0), ("artist", 3.0), ("album", 2.0), ("genre", 1.0), ("tag", 1.0))
-TYPO_WEIGHTS = (("title", 1.2), ("artist", 0.9), ("rest", 0.3))
+TYPO_WEIGHTS = (("title", 1.2), ("artist", 0.9))
+"""A field here costs a walk over its dictionary for each word and segment; hence two at first."""
+LOOSE_WEIGHTS = (*TYPO_WEIGHTS, ("rest", 0.3))
+SPLIT_WEIGHT = 1.2
+PREFIX_WEIGHTS = (("title", 1.2), ("artist", 0.9), ("rest", 0.3))
+TYPO_FACTOR = 0.3
 TIE_BREAKER = 0.1
 LOCAL_BONUS = 0.5
 ONE_TYPO_CHARS = 3
@@ -81,8 +86,9 @@ class QueryCompiler:
 
     Args:
         schema: the index's fields.
-        is_loose: for a query that fits nothing: two wrong letters in longer words, words that were
-            written together, and one word of three or more may be missing.
+        is_loose: for a query that fits nothing: two wrong letters in longer words, wrong letters in
+            album, genre and tag too, words that were written together, and one word of three or more
+            may be missing.
     """
 
     def __init__(self, schema: Any, *, is_loose: bool) -> None:
@@ -162,10 +168,13 @@ class QueryCompiler:
 
     def _word(self, word: str, *, may_go_on: bool) -> Any:
         choices = [_boosted(self._term(field, word), weight) for field, weight in EXACT_WEIGHTS]
-        for field, weight in TYPO_WEIGHTS:
-            choices += [_boosted(each, weight) for each in self._similar(field, word, may_go_on=may_go_on)]
+        if may_go_on:
+            choices += [_boosted(self._prefix(field, word), weight) for field, weight in PREFIX_WEIGHTS]
+        if len(word) >= ONE_TYPO_CHARS and not is_symbols(word):
+            weights = LOOSE_WEIGHTS if self._is_loose else TYPO_WEIGHTS
+            choices += [_boosted(self._similar(field, word), weight) for field, weight in weights]
         if self._is_loose:
-            choices += [_boosted(each, TYPO_WEIGHTS[0][1]) for each in self._split(word)]
+            choices += [_boosted(each, SPLIT_WEIGHT) for each in self._split(word)]
         return _best_of(choices)
 
     def _in_field(self, item: Text) -> Any:
@@ -175,21 +184,23 @@ class QueryCompiler:
         last = len(words) - 1
         parts = []
         for at, word in enumerate(words):
-            may_go_on = item.is_prefix and at == last
-            similar = self._similar(item.field, word, may_go_on=may_go_on)
-            parts.append(_best_of([self._term(item.field, word), *(_boosted(each, 0.3) for each in similar)]))
+            choices = [self._term(item.field, word)]
+            if item.is_prefix and at == last:
+                choices.append(_boosted(self._prefix(item.field, word), TYPO_FACTOR))
+            if len(word) >= ONE_TYPO_CHARS and not is_symbols(word):
+                choices.append(_boosted(self._similar(item.field, word), TYPO_FACTOR))
+            parts.append(_best_of(choices))
         joined = [self._term(item.field, word) for word in compounds_of(item.text)]
         return _best_of([_all_of(parts), *joined])
 
-    def _similar(self, field: str, word: str, *, may_go_on: bool) -> list[Any]:
-        """Return queries for words that start with this one or differ by a letter or two."""
-        found = []
-        if may_go_on:
-            found.append(IndexQuery.fuzzy_term_query(self._schema, field, word, 0, True, True))
-        if len(word) >= ONE_TYPO_CHARS and not is_symbols(word):
-            distance = 2 if self._is_loose and len(word) >= TWO_TYPOS_CHARS else 1
-            found.append(IndexQuery.fuzzy_term_query(self._schema, field, word, distance, True, False))
-        return found
+    def _similar(self, field: str, word: str) -> Any:
+        """Return a query for words that differ by a letter, or by two."""
+        distance = 2 if self._is_loose and len(word) >= TWO_TYPOS_CHARS else 1
+        return IndexQuery.fuzzy_term_query(self._schema, field, word, distance, True, False)
+
+    def _prefix(self, field: str, word: str) -> Any:
+        """Return a query for words that start with this one."""
+        return IndexQuery.fuzzy_term_query(self._schema, field, word, 0, True, True)
 
     def _split(self, word: str) -> list[Any]:
         """Return queries for the word as two words: ``nightdrive`` for ``night drive``."""
@@ -227,7 +238,7 @@ class QueryCompiler:
     def _phrase(self, field: str, words: list[str], *, may_go_on: bool = False) -> Any:
         if len(words) == 1:
             if may_go_on:
-                return IndexQuery.fuzzy_term_query(self._schema, field, words[0], 0, True, True)
+                return self._prefix(field, words[0])
             return self._term(field, words[0])
         if may_go_on:
             return IndexQuery.phrase_prefix_query(self._schema, field, list(words))

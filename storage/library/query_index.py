@@ -26,6 +26,8 @@ from storage.library.tables import read_row
 
 WRITER_HEAP_BYTES = 16_000_000
 """Just above the least that tantivy takes; it is held only while a writer is open."""
+BUILD_HEAP_BYTES = 96_000_000
+"""For building the whole index: a full heap ends a segment, and every segment costs each search."""
 _PANIC = "PanicException"
 _FULL_MARKS = ("No space left", "Disk quota exceeded", "StorageFull")
 
@@ -108,18 +110,23 @@ class QueryIndex:
         with _guarded():
             return int(self._index.searcher().num_docs)
 
-    def apply(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+    def apply(self, rows: Iterable[tuple[bytes, bytes | None]], *, is_build: bool = False) -> None:
         """Take the newest state of some tracks: (track id, encoded entry or None if it is gone).
 
         It is seen by searches after ``commit``. A row that cannot be read is left out.
+
+        Args:
+            rows: each track at most once.
+            is_build: the index is being filled from empty, so no track is in it yet.
 
         Raises:
             DiskFullError: the disk has no room; nothing since the last commit was kept.
             StorageError: the writer failed; nothing since the last commit was kept.
         """
-        with self._writing() as writer:
+        with self._writing(BUILD_HEAP_BYTES if is_build else WRITER_HEAP_BYTES) as writer:
             for track_id, data in rows:
-                writer.delete_documents_by_term("id", track_id.hex())
+                if not is_build:
+                    writer.delete_documents_by_term("id", track_id.hex())
                 if data is None:
                     continue
                 try:
@@ -190,10 +197,10 @@ class QueryIndex:
         self._index = index
 
     @contextmanager
-    def _writing(self) -> Iterator[Any]:
+    def _writing(self, heap_bytes: int = WRITER_HEAP_BYTES) -> Iterator[Any]:
         try:
             if self._writer is None:
-                self._writer = self._index.writer(WRITER_HEAP_BYTES, 1)
+                self._writer = self._index.writer(heap_bytes, 1)
             yield self._writer
         except BaseException as err:
             self._writer = None  # dropping it rolls back to the last commit

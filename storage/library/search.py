@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 LIMIT_MAX = 100
 OFFSET_MAX = 10_000
 STEP_TRACKS = 500
-COMMIT_TRACKS = 5_000
+FIRST_COMMIT_TRACKS = 5_000
 WRITER_IDLE_S = 20.0
 GATHER_S = 0.02
 """Changes that come together are committed together."""
@@ -222,14 +223,17 @@ class SearchIndex:
         self._is_complete = False
         await self._writing(index.reset)
         sequence = await self._catalog.sequence()
-        after, done = b"", 0
+        after, done, commit_at = b"", 0, FIRST_COMMIT_TRACKS
         while rows := await self._catalog.track_rows(after=after, limit=STEP_TRACKS):
-            await self._writing(index.apply, rows)
+            await self._writing(partial(index.apply, rows, is_build=True))
             after = rows[-1][0]
             done += len(rows)
-            if done % COMMIT_TRACKS < STEP_TRACKS:
+            if done >= commit_at:
+                # Some answers early, yet few segments: each one costs every search.
                 await self._writing(index.commit)
+                commit_at *= 5
         await self._writing(index.commit)
+        await self._writing(index.close_writer)
         await self._writing(index.mark, sequence)
         await self._catalog.settle_all(until=sequence)
         self._must_rebuild, self._is_complete = False, True

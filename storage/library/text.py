@@ -24,6 +24,8 @@ _HAS_WORD = re.compile(r"[^\W_]")
 
 def fold(text: str) -> str:
     """Return the text in lower case without accents and apostrophes, spaces kept."""
+    if text.isascii():
+        return text.lower().replace("'", "").replace("`", "")
     plain = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text).casefold())
     bare = "".join(char for char in plain if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", bare).translate(_STROKES)

@@ -84,13 +84,17 @@ class Shelf:
         self.catalog = Catalog(self.store, clock=self.clock, limits=limits)
 
     async def add(
-        self, release: str, *names: str, version: int = 1, source: str = "", is_mine: bool = False, **fields: object
+        self,
+        release: str,
+        *names: str,
+        version: int = 1,
+        source: str = "",
+        is_mine: bool = False,
+        **fields: object,
     ) -> bool:
         now_s = self.clock.now_s()
         tracks = [
-            make_track(
-                name, release, version, source=source, is_mine=is_mine, **{"added_s": now_s, **fields}
-            )
+            make_track(name, release, version, source=source, is_mine=is_mine, **{"added_s": now_s, **fields})
             for name in names
         ]
         entry = make_release(tracks, release, version, source=source, is_mine=is_mine, added_s=now_s)

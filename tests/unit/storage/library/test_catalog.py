@@ -35,7 +35,10 @@ async def consistency(shelf: Shelf) -> None:
 async def test_a_release_and_its_tracks_are_found_by_their_ids(shelf: Shelf) -> None:
     assert await shelf.add("r", "One", "Two")
     assert (await shelf.catalog.track(make_id("track One"))).title == "One"
-    assert [track.title for track in await shelf.catalog.release_tracks(make_id("release r"))] == ["One", "Two"]
+    assert [track.title for track in await shelf.catalog.release_tracks(make_id("release r"))] == [
+        "One",
+        "Two",
+    ]
     await consistency(shelf)
 
 
@@ -154,9 +157,7 @@ async def test_ids_at_the_edges_of_a_prefix_are_resolved(shelf: Shelf, last: int
 
 
 async def test_a_start_that_fits_several_ids_is_refused_with_the_candidates(shelf: Shelf) -> None:
-    tracks = [
-        replace(make_track(f"T{n}"), track_id=b"\x11\x22\x33\x44" + bytes([n]) * 28) for n in range(5)
-    ]
+    tracks = [replace(make_track(f"T{n}"), track_id=b"\x11\x22\x33\x44" + bytes([n]) * 28) for n in range(5)]
     await shelf.catalog.add(make_release(tracks), tracks)
     with pytest.raises(UsageError, match="fits"):
         await shelf.catalog.resolve_track(tracks[0].text_id[:9])
@@ -169,7 +170,9 @@ async def test_a_start_that_is_too_short_is_refused(shelf: Shelf, typed: str) ->
         await shelf.catalog.resolve_track(typed)
 
 
-@pytest.mark.parametrize("typed", ["tr_abcdefgh", "tr_ABCDEFGH", "tr_!!!!!!!!", "a" * 500, "tr_\x00\x00\x00\x00\x00\x00"])
+@pytest.mark.parametrize(
+    "typed", ["tr_abcdefgh", "tr_ABCDEFGH", "tr_!!!!!!!!", "a" * 500, "tr_\x00\x00\x00\x00\x00\x00"]
+)
 async def test_an_id_that_nothing_has_is_not_found(shelf: Shelf, typed: str) -> None:
     await shelf.add("r", "One")
     with pytest.raises(NotFoundError):
