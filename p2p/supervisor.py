@@ -46,12 +46,17 @@ class Supervisor:
         self._on_ban = on_ban
 
     async def guard(self, peer: PeerId, protocol: str, work: Callable[[], Awaitable[None]]) -> Outcome:
-        """Run work for one peer; no ``Exception`` escapes, cancellation passes through."""
+        """Run work for one peer; no ``Exception`` escapes, cancellation passes through.
+
+        A nursery that is cancelled while a child fails raises both at once; the failure is kept here
+        and the cancellation goes on.
+        """
+        outcome = Outcome.DONE
         try:
             await work()
-        except Exception as err:  # noqa: BLE001 - the boundary that keeps one peer's failure its own
-            return self._judge(peer, protocol, err)
-        return Outcome.DONE
+        except* Exception as group:  # noqa: BLE001 - the boundary that keeps one peer's failure its own
+            outcome = self._judge(peer, protocol, group)
+        return outcome
 
     def misbehaved(self, peer: PeerId, protocol: str, rule: str) -> None:
         """Count one broken rule of a peer and ban it when it is one too many."""

@@ -185,9 +185,9 @@ class StreamDoor:
             return
         try:
             await self._inner(stream)
-        except Exception as err:
+        except* Exception as group:  # also beside a cancellation
             self._metrics.handler_errors.labels(protocol="libp2p").inc()
-            log.debug("a library stream handler failed", exc_info=err)
+            log.debug("a library stream handler failed", exc_info=group)
             await _reset(stream)
         finally:
             self._streams.release(peer)

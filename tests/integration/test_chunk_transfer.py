@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 import trio
 
 from marina.cid import Cid, cid_of
 from marina.clock import SystemClock
-from p2p.chunk.client import ChunkClient, Want
+from p2p.chunk.client import ChunkClient, ChunkSession, Delivery, Want
 from p2p.chunk.server import ChunkServer
 from p2p.config import KIB, MIB, ChunkConfig
 from p2p.errors import P2PError, PeerGoneError, PeerMisbehavedError, PeerStalledError
@@ -43,6 +45,18 @@ def make_client(host: Host, **settings: object) -> ChunkClient:
 async def fetch_all(client: ChunkClient, peer: Host, source: MemorySegments) -> dict[int, bytes | None]:
     async with client.fetch(peer.peer_id, source.root, wants(source)) as deliveries:
         return {delivery.index: delivery.data async for delivery in deliveries}
+
+
+async def drain(
+    fetch: AbstractAsyncContextManager[AsyncIterator[Delivery]],
+    each: Callable[[int], None] = lambda _count: None,
+) -> None:
+    """Take every delivery, telling after each how many came."""
+    count = 0
+    async with fetch as deliveries:
+        async for _ in deliveries:
+            count += 1
+            each(count)
 
 
 async def test_64_mib_arrive_byte_for_byte() -> None:
@@ -113,14 +127,13 @@ async def test_a_deadline_ends_a_fetch_with_an_error() -> None:
     make_server(source, b, upload_bytes_per_s=MIB)
     async with running(a, b):
         await a.dial(b.peer_id, b.listen_addrs)
-        got = 0
+        counts: list[int] = []
+        fetch = make_client(a).fetch(
+            b.peer_id, source.root, wants(source), deadline=trio.current_time() + 0.7
+        )
         with pytest.raises(PeerStalledError):
-            async with make_client(a).fetch(
-                b.peer_id, source.root, wants(source), deadline=trio.current_time() + 0.7
-            ) as deliveries:
-                async for _ in deliveries:
-                    got += 1
-        assert 1 <= got <= 8
+            await drain(fetch, counts.append)
+        assert 1 <= len(counts) <= 8
 
 
 @pytest.mark.parametrize("capped", ["server", "client"])
@@ -175,16 +188,17 @@ async def test_a_killed_or_stopped_provider_ends_the_fetch_and_nothing_hangs(
         provider = make_host("provider")
         async with running(a):
             await a.dial(provider.peer_id, [address.strip()])
-            got = 0
+            counts: list[int] = []
+
+            def strike(count: int) -> None:
+                counts.append(count)
+                if count == 20:
+                    process.send_signal(signal)
+
+            fetch = make_client(a, reply_timeout_s=2).fetch(provider.peer_id, source.root, wants(source))
             with trio.fail_after(4), pytest.raises(error):
-                async with make_client(a, reply_timeout_s=2).fetch(
-                    provider.peer_id, source.root, wants(source)
-                ) as deliveries:
-                    async for _ in deliveries:
-                        got += 1
-                        if got == 20:
-                            process.send_signal(signal)
-            assert 20 <= got < 256
+                await drain(fetch, strike)
+            assert 20 <= len(counts) < 256
             with trio.fail_after(3):
                 while a.is_connected(provider.peer_id):
                     await trio.sleep(0.05)
@@ -192,6 +206,11 @@ async def test_a_killed_or_stopped_provider_ends_the_fetch_and_nothing_hangs(
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+async def take(session: ChunkSession, count: int) -> None:
+    for _ in range(count):
+        await session.next()
 
 
 async def test_a_reader_that_stops_for_long_is_dropped_and_others_are_served() -> None:
@@ -208,8 +227,7 @@ async def test_a_reader_that_stops_for_long_is_dropped_and_others_are_served() -
             with trio.fail_after(1):
                 assert await fetch_all(make_client(c), b, source) == source.segments
             with pytest.raises(PeerGoneError), trio.fail_after(2):
-                for _ in range(16):
-                    await session.next()
+                await take(session, 16)
 
 
 class Lies:
@@ -246,9 +264,7 @@ async def test_answers_to_other_questions_are_misbehaviour(answer: bytes) -> Non
     async with running(a, b):
         await a.dial(b.peer_id, b.listen_addrs)
         with pytest.raises(PeerMisbehavedError):
-            async with make_client(a).fetch(b.peer_id, Cid(cid_of(b"r")), [Want(0, 100)]) as deliveries:
-                async for _ in deliveries:
-                    pass
+            await drain(make_client(a).fetch(b.peer_id, Cid(cid_of(b"r")), [Want(0, 100)]))
 
 
 async def test_two_hundred_fetches_leave_no_streams_behind() -> None:

@@ -47,6 +47,11 @@ def reader(source: Pieces) -> FrameReader:
     return FrameReader(source, header_bytes_max=64, frame_timeout_s=5)
 
 
+async def read_one(source: FrameReader, payload_bytes: int) -> None:
+    await source.header(10)
+    await source.payload(payload_bytes)
+
+
 frames = st.lists(st.tuples(st.binary(min_size=1, max_size=64), st.binary(max_size=300)), max_size=6)
 
 
@@ -74,10 +79,8 @@ def test_an_end_inside_a_frame_is_a_truncation(parts: list[tuple[bytes, bytes]],
     data = data[: max(1, len(data) - missing)]
 
     async def main() -> None:
-        source = reader(Pieces([data]))
         with pytest.raises(PeerGoneError):
-            await source.header(10)
-            await source.payload(len(payload) + 1)
+            await read_one(reader(Pieces([data])), len(payload) + 1)
 
     trio.run(main)
 
