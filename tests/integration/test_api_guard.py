@@ -695,10 +695,7 @@ async def _try_get(api: Api) -> bool:
 
 async def test_a_player_that_reads_nothing_does_not_keep_the_node_from_stopping():
     async with running() as api:
-        stream = await trio.open_tcp_stream("127.0.0.1", api.port)
-        token = api.tokens.issue("cli", frozenset({Scope.READ_MUSIC}))
-        request = f"GET /api/v1/bytes HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\nAuthorization: Bearer {token}\r\n\r\n"
-        await stream.send_all(request.encode())
+        stream = await _raw_get(api, "/api/v1/bytes")
         assert b"200" in await stream.receive_some(100)
         await trio.sleep(0.2)  # the server fills the socket's buffers and blocks in its write
         started = trio.current_time()
@@ -713,15 +710,20 @@ async def test_stop_lets_a_reply_end_and_closes_what_is_idle():
             api.server.stop()
 
 
+async def _trickle(stream: trio.SocketStream) -> None:
+    with trio.move_on_after(14):
+        while True:
+            await stream.send_all(b"X: y\r\n")
+            await trio.sleep(0.5)
+
+
 @pytest.mark.slow
 async def test_headers_that_trickle_in_are_cut_after_ten_seconds():
     async with running() as api:
         stream = await trio.open_tcp_stream("127.0.0.1", api.port)
         await stream.send_all(b"GET / HTTP/1.1\r\n")
         started = trio.current_time()
-        with trio.move_on_after(14), pytest.raises(trio.BrokenResourceError):
-            while True:
-                await stream.send_all(b"X: y\r\n")
-                await trio.sleep(0.5)
+        with pytest.raises(trio.BrokenResourceError):
+            await _trickle(stream)
         assert 8 < trio.current_time() - started < 13
         await stream.aclose()
