@@ -108,11 +108,15 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         await trio.lowlevel.checkpoint()
 
     async def reset(self) -> None:
-        """Break both sides off and forget what was received."""
+        """Break both sides off and forget what was received.
+
+        Nothing happens to a stream that both sides have ended: its last bytes can still be read, also
+        when the library resets every stream of a connection that is gone.
+        """
         if not self.is_closed:
             self._connection.queue_control(pack_header(Kind.WINDOW, Flag.RST, self.stream_id, 0))
-        self.break_off()
-        self._connection.forget_if_closed(self)
+            self.break_off()
+            self._connection.forget_if_closed(self)
         await trio.lowlevel.checkpoint()
 
     def set_deadline(self, ttl: int) -> None:
