@@ -36,6 +36,8 @@ class HostConfig:
         probe_interval_s: how often a quiet connection is probed.
         probe_timeout_s: silence after which a probed connection is closed; TCP alone notices a
             stopped process or a pulled cable only after minutes.
+        peers_remembered_max: entries of the peer store; peers fill it by identifying themselves, and
+            the oldest unconnected ones are forgotten first.
         events_buffer: connection events kept for a slow subscriber; more are dropped and counted.
     """
 
@@ -54,6 +56,7 @@ class HostConfig:
     window_bytes_max: int = 1 * MIB
     probe_interval_s: float = 15.0
     probe_timeout_s: float = 10.0
+    peers_remembered_max: int = 4096
     events_buffer: int = 256
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import islice
 
 import trio
 from libp2p.abc import IMuxedConn
@@ -71,6 +72,26 @@ class Upgrader(TransportUpgrader):  # type: ignore[misc]
         )
 
 
+class BoundedPeerStore(PeerStore):  # type: ignore[misc]
+    """The library's peer store, which at its bound would forget this node's own key first.
+
+    Any visitor adds an entry by identifying itself; the longest known unconnected ones go first.
+    """
+
+    def __init__(self, own: ID, maximum: int) -> None:
+        super().__init__(max_peers=maximum)
+        self._own = own
+        self.connected: Mapping[ID, object] = {}
+
+    def _enforce_peer_limit(self) -> None:
+        """Forget a sixteenth of the entries at once, so that the search for them stays cheap."""
+        surplus = len(self.peer_data_map) - self.max_peers + self.max_peers // 16
+        strangers = (peer for peer in self.peer_data_map if peer != self._own and peer not in self.connected)
+        for peer in list(islice(strangers, surplus)):
+            self.peer_record_map.pop(peer, None)
+            del self.peer_data_map[peer]
+
+
 def build_swarm(
     seed: Secret[bytes], config: HostConfig, on_misbehaviour: Callable[[PeerId, str, str], None]
 ) -> GuardedSwarm:
@@ -79,7 +100,7 @@ def build_swarm(
     peer_id = ID.from_pubkey(key_pair.public_key)
     noise = NoiseTransport(key_pair, noise_privkey=create_noise_key().private_key)
     upgrader = Upgrader(noise, config, on_misbehaviour)
-    peerstore = PeerStore()
+    peerstore = BoundedPeerStore(peer_id, config.peers_remembered_max)
     peerstore.add_key_pair(peer_id, key_pair)
     swarm = GuardedSwarm(
         peer_id,
@@ -90,6 +111,7 @@ def build_swarm(
         connection_config=_connection_config(config),
         transport_manager=TransportManager(port_demuxers={}),
     )
+    peerstore.connected = swarm.connections
     swarm.set_resource_manager(_resource_manager(config), enable_stream_semaphore=False)
     return swarm
 

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
@@ -50,6 +51,7 @@ KEY = bytes(range(32))
 
 
 def nonce(index: int) -> bytes:
+    """Return a segment's nonce."""
     return index.to_bytes(12, "big")
 
 
@@ -62,9 +64,13 @@ class FileSource:
         self._digests = digests
 
     async def get_segments(self, root: Cid, indices: Sequence[int]) -> list[bytes | None]:
+        """Return segments read and verified in a worker thread."""
+        del root
         return await trio.to_thread.run_sync(self._read, tuple(indices))
 
     async def have(self, root: Cid) -> frozenset[int]:
+        """Return every index."""
+        del root
         return frozenset(range(self._plan.count))
 
     def _read(self, indices: tuple[int, ...]) -> list[bytes | None]:
@@ -77,6 +83,7 @@ class FileSource:
 
 
 def make_content(path: Path, size: int) -> tuple[SegmentPlan, list[bytes]]:
+    """Write an encrypted rendition of random bytes; return its cut and digests."""
     plan, cipher, digests = SegmentPlan(size), AESGCM(KEY), []
     block = os.urandom(BLOCK)
     with path.open("wb") as file:
@@ -88,25 +95,29 @@ def make_content(path: Path, size: int) -> tuple[SegmentPlan, list[bytes]]:
 
 
 def noise_only(key_pair: object) -> dict[object, object]:
+    """Return the security options that offer Noise alone."""
     return {NOISE: NoiseTransport(key_pair, noise_privkey=create_noise_key().private_key)}
 
 
 async def send_raw(write: Callable[[bytes], Awaitable[None]], size: int) -> None:
+    """Write blocks until the size is reached."""
     block = os.urandom(BLOCK)
     for _ in range(size // BLOCK):
         await write(block)
 
 
 async def serve(size: int, path: Path) -> None:
+    """Serve all three ways until standard input ends."""
     plan, digests = make_content(path, size)
     key_pair = create_new_key_pair(b"s" * 32)
     stock = new_host(key_pair=key_pair, sec_opt=noise_only(key_pair))
 
     async def stock_handler(stream: object) -> None:
+        """Answer on the stock host."""
         try:
             while await stream.read(1):
                 await send_raw(stream.write, size)
-        except Exception:
+        except StreamError:
             await stream.reset()
 
     stock.set_stream_handler(RAW, stock_handler)
@@ -117,11 +128,14 @@ async def serve(size: int, path: Path) -> None:
     )
 
     async def raw_handler(stream: object) -> None:
+        """Answer on our host."""
         while await stream.read_some(1):
             await send_raw(stream.write, size)
 
     host.serve(RAW, raw_handler, max_streams_per_peer=4)
-    ChunkServer(source=FileSource(path, plan, digests), clock=SystemClock(), config=ChunkConfig()).attach(host)
+    ChunkServer(source=FileSource(path, plan, digests), clock=SystemClock(), config=ChunkConfig()).attach(
+        host
+    )
     async with stock.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]), trio.open_nursery() as nursery:
         await nursery.start(host.run)
         hello = {
@@ -147,6 +161,7 @@ class Sink:
         self.stored = 0
 
     async def run(self, receive: trio.MemoryReceiveChannel) -> None:
+        """Store what comes, as many segments at once as have come."""
         async with receive:
             async for first in receive:
                 batch = [first]
@@ -166,7 +181,10 @@ class Sink:
             self.stored += len(plain)
 
 
-async def time_raw(write: Callable[[bytes], Awaitable[None]], read: Callable[[int], Awaitable[bytes]], size: int) -> float:
+async def time_raw(
+    write: Callable[[bytes], Awaitable[None]], read: Callable[[int], Awaitable[bytes]], size: int
+) -> float:
+    """Return bytes per second of a raw stream."""
     started = time.perf_counter()
     await write(b"g")
     got = 0
@@ -175,7 +193,10 @@ async def time_raw(write: Callable[[bytes], Awaitable[None]], read: Callable[[in
     return size / (time.perf_counter() - started)
 
 
-async def time_chunk(client: ChunkClient, peer: str, plan: SegmentPlan, digests: list[bytes], path: Path) -> float:
+async def time_chunk(
+    client: ChunkClient, peer: str, plan: SegmentPlan, digests: list[bytes], path: Path
+) -> float:
+    """Return stored bytes per second of the chunk protocol."""
     sink = Sink(path, plan, digests)
     root = cid_of(b"bench")
     wants = [Want(i, plan.ciphertext(i).length) for i in range(plan.count)]
@@ -192,7 +213,10 @@ async def time_chunk(client: ChunkClient, peer: str, plan: SegmentPlan, digests:
     return plan.plaintext_bytes / elapsed
 
 
-async def measure(hello: dict[str, object], size: int, rounds: int, folder: Path, only: str | None) -> dict[str, list[float]]:
+async def measure(
+    hello: dict[str, object], size: int, rounds: int, folder: Path, only: str | None
+) -> dict[str, list[float]]:
+    """Return the rates of every round by way."""
     digests = [bytes.fromhex(d) for d in hello["digests"]]
     plan = SegmentPlan(size)
     key_pair = create_new_key_pair(b"c" * 32)
@@ -228,6 +252,7 @@ async def measure(hello: dict[str, object], size: int, rounds: int, folder: Path
 
 
 async def run(args: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
+    """Start the provider and measure against it."""
     command = [sys.executable, __file__, "--role", "serve", "--mib", str(args.mib), "--folder", str(folder)]
     if args.profile == "server":
         command += ["--profile", "server"]
@@ -246,6 +271,7 @@ async def run(args: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
 
 
 def report(rates: dict[str, list[float]], as_json: bool) -> None:
+    """Print medians, spread and ratios."""
     medians = {name: statistics.median(values) / MIB for name, values in rates.items() if values}
     ratios = {
         base: statistics.median(c / b for c, b in zip(rates["chunk"], rates[base], strict=True))
@@ -264,7 +290,10 @@ def report(rates: dict[str, list[float]], as_json: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line and measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mib", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")

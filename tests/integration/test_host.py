@@ -15,9 +15,9 @@ from marina.errors import MalformedError
 from p2p.errors import DialError, ListenError, PeerBannedError, PeerGoneError, StreamRefusedError
 from p2p.events import PeerConnected, PeerDisconnected
 from p2p.host import Host
-from p2p.peerid import to_libp2p
+from p2p.peerid import peer_id_from_seed, to_libp2p
 from p2p.stream import MarinaStream
-from tests.support.peers import make_host, running
+from tests.support.peers import make_host, running, seed
 
 ECHO = "/test/echo/1.0.0"
 
@@ -257,6 +257,22 @@ async def test_nobody_is_dialled_unasked() -> None:
         # the library's own services may still ask for a peer, through our dialling
         with trio.fail_after(1):
             assert len(await a._swarm.dial_peer(to_libp2p(b.peer_id))) == 1
+
+
+async def test_a_full_peer_store_keeps_our_own_key_and_connected_peers() -> None:
+    """The library's own rule forgets this node's key first: it has no addresses."""
+    a, b = make_host("a", peers_remembered_max=32), make_host("b")
+    async with running(a, b):
+        await a.dial(b.peer_id, b.listen_addrs)
+        await trio.sleep(0.2)
+        store = a.raw.get_peerstore()
+        for number in range(100):
+            stranger = to_libp2p(peer_id_from_seed(seed(str(number))))
+            store.add_addrs(stranger, [Multiaddr("/ip4/8.8.8.8/tcp/1")], 3600)
+        assert len(store.peer_ids()) <= 32
+        assert store.privkey(to_libp2p(a.peer_id)) is not None
+        assert to_libp2p(b.peer_id) in store.peer_ids()
+        assert stranger in store.peer_ids()
 
 
 async def test_only_noise_and_yamux_are_spoken() -> None:
