@@ -6,7 +6,7 @@ import re
 
 from marina.errors import UsageError
 
-_NUMBER = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z/]*)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*(\d{1,16}(?:\.\d{1,6})?)\s*([A-Za-z/]*)\s*", re.ASCII)
 _SIZES = {
     "": 1,
     "b": 1,

@@ -190,7 +190,7 @@ class Router:
         """
         wanted = "GET" if method == "HEAD" else method
         allowed: list[str] = []
-        if len(path) <= PATH_CHARS_MAX:
+        if len(path) <= PATH_CHARS_MAX and path.isprintable():
             for each in self._routes:
                 found = each.regex.match(path)
                 if found is None:

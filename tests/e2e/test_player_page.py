@@ -44,6 +44,7 @@ pytestmark = pytest.mark.skipif(
 )
 PEERS = ("12D3KooWAdaAdaAdaAdaAdaAdaAdaAda1", "12D3KooWBobBobBobBobBobBobBobBob2")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+AUDIO = "document.getElementById('audio')"
 SHOTS = os.environ.get("MARINA_SCREENSHOTS")
 """Folder for pictures of the page; none are taken without it."""
 
@@ -219,11 +220,20 @@ def browsing(profile: Path) -> Iterator[Browser]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    flags = (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "disable-dev-shm-usage", "mute-audio",
-        f"user-data-dir={profile}", "window-size=1280,820",
-    )  # fmt: skip
+    flags = [
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-dev-shm-usage",
+        "mute-audio",
+        "window-size=1280,820",
+        f"user-data-dir={profile}",
+    ]
     for flag in flags:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -326,14 +336,13 @@ async def test_a_person_opens_the_link_finds_a_track_and_hears_it(tmp_path):
         browser.press("\ue014")  # arrow right
         browser.until(f"document.getElementById('audio').currentTime > {before} + 4")
         browser.click("#wave")  # its middle
-        browser.until(
-            "Math.abs(document.getElementById('audio').currentTime / document.getElementById('audio').duration - .5) < .02"
-        )
+        browser.until(f"Math.abs({AUDIO}.currentTime / {AUDIO}.duration - .5) < .02")
         browser.press("k")
         browser.until("!document.getElementById('audio').paused")
 
         browser.driver.execute_script(
-            "const q = document.getElementById('quality'); q.value = 'original'; q.dispatchEvent(new Event('change'))"
+            "const q = document.getElementById('quality');"
+            "q.value = 'original'; q.dispatchEvent(new Event('change'))"
         )
         browser.until(
             "document.getElementById('audio').currentTime > 10 && !document.getElementById('audio').paused"
@@ -348,9 +357,7 @@ async def test_a_person_opens_the_link_finds_a_track_and_hears_it(tmp_path):
         browser.shot("playing")
         browser.click("#next")
         browser.until("document.getElementById('title').textContent === 'Night Drive'")
-        browser.until(
-            "document.getElementById('audio').currentTime > 0.5 && document.getElementById('audio').currentTime < 9"
-        )
+        browser.until(f"{AUDIO}.currentTime > 0.5 && {AUDIO}.currentTime < 9")
 
         browser.driver.refresh()
         browser.until("document.querySelectorAll('#results li').length === 9")
