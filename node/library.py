@@ -121,6 +121,10 @@ class Library:
         await self.add(fetched, is_mine=fetched.signed.release.account == self._account)
         return fetched
 
+    async def knows(self, cid: Cid) -> bool:
+        """Return whether a release manifest is here and listed."""
+        return await self._blocks.has(cid) and self._swarm.is_learned(cid)
+
     async def search(
         self, query: str, *, limit: int, swarm: SwarmSearch | None, client: str = "cli"
     ) -> dict[str, Any]:

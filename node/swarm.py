@@ -49,6 +49,7 @@ class Swarm:
         self._book = Table(store, "address-book")
         self._hints: OrderedDict[Cid, OrderedDict[PeerId, tuple[str, ...]]] = OrderedDict()
         self._release_of: dict[Cid, Cid] = {}
+        self._releases: dict[Cid, None] = {}
 
     def note_provider(self, root: Cid, peer: PeerId, addresses: Iterable[str] = ()) -> None:
         """Remember that a peer is said to have a root."""
@@ -73,10 +74,17 @@ class Swarm:
 
     def note_release(self, release: Cid, roots: Iterable[Cid]) -> None:
         """Remember which release its renditions belong to."""
+        self._releases[release] = None
+        while len(self._releases) > ROOTS_MAX:
+            self._releases.pop(next(iter(self._releases)))
         for root in roots:
             self._release_of[root] = release
         while len(self._release_of) > ROOTS_MAX:
             self._release_of.pop(next(iter(self._release_of)))
+
+    def is_learned(self, release: Cid) -> bool:
+        """Return whether the renditions of a release are known."""
+        return release in self._releases
 
     def release_of(self, root: Cid) -> Cid | None:
         """Return the release that a rendition belongs to."""
@@ -85,6 +93,10 @@ class Swarm:
     def providers_known(self, root: Cid) -> int:
         """Return how many peers are said to have a root."""
         return len(self._hints.get(root, {}))
+
+    def known_providers(self, root: Cid) -> list[tuple[PeerId, tuple[str, ...]]]:
+        """Return the peers that are said to have a root, with their addresses."""
+        return list(self._hints.get(root, {}).items())
 
     async def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
         """Yield (peer, addresses): hinted and connected, hinted, then every other connected peer."""

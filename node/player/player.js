@@ -62,26 +62,31 @@ async function search() {
   searching = new AbortController();
   const { signal } = searching;
   const q = $("query").value.trim();
-  if (q) $("found").textContent = "Searching…";
-  const found = await trying(() => api(`/api/v1/search?${new URLSearchParams({ q, limit: 50, swarm: 1 })}`, { signal }));
-  if (!found) {
-    if (!signal.aborted) $("found").textContent = "";
-    return;
+  for (const swarm of q ? [0, 1] : [0]) { // what is here shows at once, the swarm's answers join it
+    const query = new URLSearchParams({ q, limit: 50, swarm });
+    const found = await trying(() => api(`/api/v1/search?${query}`, { signal }));
+    if (!found) return;
+    tell("");
+    list(found.items);
+    $("found").textContent = q && !swarm ? `${count(found.items)} here · asking the swarm…` : summary(q, found);
   }
-  tell("");
-  const playing = state.results[state.index]?.id;
-  state.results = found.items;
-  state.index = found.items.findIndex((each) => each.id === playing);
-  $("results").replaceChildren(...found.items.map(row));
-  mark();
-  $("found").textContent = summary(q, found);
 }
+
+function list(items) {
+  const playing = state.results[state.index]?.id;
+  const isSame = state.results.map((each) => each.id).join() === items.map((each) => each.id).join();
+  state.results = items;
+  state.index = items.findIndex((each) => each.id === playing);
+  if (!isSame || !items.length) $("results").replaceChildren(...items.map(row)); // keeps the focus where it is
+  mark();
+}
+
+const count = (items) => `${items.length} ${items.length === 1 ? "track" : "tracks"}`;
 
 function summary(q, { items, sources, took_ms: took, hint }) {
   if (!items.length) return q ? `Nothing found for “${q}”. ${hint || ""}` : hint || "No music here yet. Search for something.";
-  const peers = sources?.peers ? ` · ${sources.peers} ${sources.peers === 1 ? "peer" : "peers"} asked` : "";
-  const tracks = `${items.length} ${items.length === 1 ? "track" : "tracks"}`;
-  return `${q ? tracks : `${tracks} on this node`}${took == null ? "" : ` · ${Math.round(took)} ms`}${peers}`;
+  if (!q) return `${count(items)} on this node`;
+  return `${count(items)} · ${Math.round(took)} ms here · ${sources.peers} ${sources.peers === 1 ? "peer" : "peers"} asked`;
 }
 
 function cover(node, item) {
@@ -140,6 +145,7 @@ async function begin(item, at = 0) {
   $("toggle").classList.remove("busy");
   if (!opened) return;
   tell("");
+  if (state.session) api(`/api/v1/player/sessions/${state.session}`, { method: "DELETE" }).catch(() => null); // may be over
   state.session = opened.session;
   state.complete = false;
   state.duration = opened.duration_ms / 1000;

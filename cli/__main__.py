@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``marina``."""
+
+from cli.main import entry
+
+entry()

@@ -1,0 +1,1 @@
+"""One module a command; each has configure(parser) and run(args, console)."""

@@ -1,0 +1,49 @@
+"""marina get: fetch a whole track or release, and save it as files if asked."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cli.api import Daemon
+from cli.console import Console, clean, human_bytes
+from marina.errors import UsageError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("id", help="number of the last find, id, unique prefix, or marina: link")
+    parser.add_argument("--quality", choices=("low", "high", "original", "auto"), default="original")
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE", help="write the decrypted audio of one track to a file"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Fetch everything that is not here yet; resumable."""
+    daemon = Daemon(console)
+    result: dict[str, object] = {}
+    with console.progress("Fetching") as progress:
+        for event in daemon.stream("/api/v1/get", {"target": args.id, "quality": args.quality}):
+            if event["event"] == "progress":
+                progress.update(event)
+            else:
+                result = event
+    if args.save:
+        _save(daemon, args, result)
+    size = result.get("bytes", 0)
+    console.result(result, f"{result.get('tracks', 0)} tracks here, {human_bytes(float(str(size)))} fetched.")
+    return 0
+
+
+def _save(daemon: Daemon, args: argparse.Namespace, result: dict[str, object]) -> None:
+    if args.save.exists():
+        raise UsageError(f"{clean(args.save)} exists already: choose another name")
+    if result.get("tracks") != 1:
+        raise UsageError("--save takes one track; give a track's id")
+    session = daemon.post("/api/v1/play", {"target": args.id, "quality": args.quality})
+    partial = args.save.with_name(args.save.name + ".part")
+    with partial.open("xb") as out:
+        for chunk in daemon.download(session["stream_url"]):
+            out.write(chunk)
+    partial.rename(args.save)

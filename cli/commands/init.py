@@ -1,0 +1,56 @@
+"""marina init: create the node without starting it, or restore its owner from the 24 words."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cli.console import Console
+from cli.start import create_node, is_initialised, passphrase_sources, show_words
+from marina.errors import UsageError
+from marina.secret import Secret
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--restore", action="store_true", help="ask for the 24 words of an existing account")
+    parser.add_argument("--words-fd", type=int, metavar="N", help="read the words from descriptor N")
+    parser.add_argument(
+        "--passphrase-fd", type=int, metavar="N", help="read the passphrase from descriptor N"
+    )
+    parser.add_argument("--quota", help="most disk to use, like 50GB")
+    parser.add_argument("--role", choices=("listener", "artist", "operator"), default="listener")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Make the identity; refuses a home that has one."""
+    from storage.identity.unlock import PassphraseSources
+    from storage.identity.words import parse_words
+
+    if is_initialised(console):
+        raise UsageError(f"{console.home} has a node already: start it with 'marina up'")
+    words = parse_words(_read_words(args)) if args.restore else None
+    sources = passphrase_sources(args.passphrase_fd)
+    assert isinstance(sources, PassphraseSources)
+    passphrase = sources.read_new()
+    flags = {"storage.quota": args.quota} if args.quota else {}
+    if args.role == "operator":
+        flags["operator.accept_pledges"] = "true"
+    made = create_node(console, passphrase, words=words, flags=flags)
+    shown = None if words else made
+    text = f"Restored the account in {console.home}." if words else f"Created a node in {console.home}."
+    console.result(
+        {"home": str(console.home), "words": shown}, [text, *([show_words(made)] if shown else [])]
+    )
+    return 0
+
+
+def _read_words(args: argparse.Namespace) -> str:
+    if args.words_fd is not None:
+        with open(args.words_fd, encoding="utf-8") as source:  # noqa: PTH123 - a descriptor, not a path
+            return source.read(4096)
+    if not sys.stdin.isatty():
+        raise UsageError("the words come from the terminal or from --words-fd")
+    from storage.identity.unlock import terminal_prompt
+
+    return Secret(terminal_prompt("The 24 words: ")).reveal()

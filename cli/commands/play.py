@@ -1,0 +1,100 @@
+"""marina play: start a player on a track, release or link."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cli.api import Daemon
+from cli.console import Console, clean, human_bytes, human_time
+from marina.errors import NotFoundError, UsageError
+
+PLAYERS: dict[str, list[str]] = {
+    "mpv": ["mpv", "--no-video", "--really-quiet", "--force-seekable=yes"],
+    "ffplay": ["ffplay", "-nodisp", "-autoexit", "-loglevel", "error"],
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("id", help="number of the last find, id, unique prefix, or marina: link")
+    parser.add_argument("--quality", choices=("low", "high", "original", "auto"), default="auto")
+    parser.add_argument("--wav", type=Path, metavar="FILE", help="decode to a WAV file instead of playing")
+    parser.add_argument(
+        "--pcm", type=Path, metavar="FILE", help="decode to raw 16-bit PCM; '-' is standard output"
+    )
+    parser.add_argument(
+        "--url", action="store_true", help="only print the stream's address, valid a few minutes"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Open a session and hand its stream to a player."""
+    daemon = Daemon(console)
+    body = {"target": args.id, "quality": args.quality, "offline": console.is_offline}
+    session = daemon.post("/api/v1/play", body)
+    url = daemon.url(session["stream_url"])
+    if args.url:
+        console.result({**session, "url": url}, url)
+        return 0
+    if args.wav or args.pcm:
+        return _decode(url, args, session, console)
+    player = next((command for name, command in PLAYERS.items() if shutil.which(name)), None)
+    if player is None:
+        link = daemon.post("/api/v1/player-link", {})["link"]
+        console.result({**session, "url": url, "player": link}, f"Open the player: {link}")
+        console.hint("No mpv or ffplay found; install one, or use the page (the link is valid for 60 s).")
+        return 0
+    console.hint(
+        f"▶ {clean(session['artist'])} — {clean(session['title'])}   {human_time(session['duration_ms'])}"
+    )
+    # The ticket in the URL opens this one track for some minutes; it is not the owner's token.
+    code = subprocess.run([*player, url], check=False).returncode
+    facts = daemon.get(f"/api/v1/player/sessions/{session['session']}")
+    console.result(facts, _summary(facts))
+    return 0 if code == 0 else 1
+
+
+def _summary(facts: dict) -> str:  # type: ignore[type-arg]
+    first_ms = facts["first_sound_ms"]
+    sound = "–" if first_ms is None else f"{first_ms / 1000:.2f} s"
+    rate = human_bytes(facts["bytes_per_s"])
+    fetched = human_bytes(facts["bytes_fetched"])
+    return f"first sound {sound} · {len(facts['peers'])} peers · {rate}/s · {fetched} fetched"
+
+
+def _decode(url: str, args: argparse.Namespace, session: dict, console: Console) -> int:  # type: ignore[type-arg]
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise NotFoundError(
+            "writing WAV or PCM needs ffmpeg: install it, or save the file itself with 'marina get --save'"
+        )
+    target = args.wav or args.pcm
+    if args.wav and str(target) == "-":
+        raise UsageError("a WAV header needs a file; use --pcm - for standard output")
+    kind = ["-f", "wav"] if args.wav else ["-f", "s16le"]
+    out = "pipe:1" if str(target) == "-" else str(target)
+    command = [
+        ffmpeg,
+        "-nostdin",
+        "-y",
+        "-loglevel",
+        "error",
+        "-i",
+        url,
+        "-map",
+        "0:a:0",
+        *kind,
+        "-c:a",
+        "pcm_s16le",
+        out,
+    ]
+    code = subprocess.run(
+        command, check=False, stdout=sys.stdout.buffer if out == "pipe:1" else None
+    ).returncode
+    if code == 0 and out != "pipe:1":
+        console.result({**session, "file": str(target)}, f"Wrote {target}.")
+    return 0 if code == 0 else 1

@@ -1,0 +1,64 @@
+"""marina publish: encrypt, sign and seed a folder of music."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cli.api import Daemon
+from cli.console import Console, clean, human_bytes
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("path", type=Path, help="a folder (one release) or one audio file")
+    parser.add_argument("--title", help="release title (default: the album tag, or the folder's name)")
+    parser.add_argument("--artist", help="release artist (default: from the tags)")
+    parser.add_argument("--terms", default="CC-BY-4.0", help="licence of the music (default CC-BY-4.0)")
+    parser.add_argument("--tag", action="append", default=[], help="a tag for every track; repeatable")
+    parser.add_argument("--replicas", type=int, default=0, metavar="N", help="ask N operators to keep it")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Publish and print the release id, what it took, and what to do next."""
+    body = {
+        "path": str(args.path.expanduser().absolute()),
+        "title": args.title,
+        "artist": args.artist,
+        "terms": args.terms,
+        "tags": args.tag,
+        "replicas": args.replicas,
+        "dry_run": args.dry_run,
+    }
+    result: dict[str, object] = {}
+    with console.progress("Publishing") as progress:
+        for event in Daemon(console).stream("/api/v1/publish", body):
+            if event["event"] == "progress":
+                progress.update(event)
+            elif event["event"] == "result":
+                result = event
+    console.result(result, _lines(result, is_dry_run=args.dry_run))
+    return 8 if result.get("skipped") else 0
+
+
+def _lines(result: dict, *, is_dry_run: bool) -> list[str]:  # type: ignore[type-arg]
+    lines = [f"! {clean(warning)}" for warning in result.get("warnings", [])]
+    lines += [f"skipped {clean(each['file'])}: {clean(each['reason'])}" for each in result.get("skipped", [])]
+    tracks = result["tracks"]
+    lines += [
+        f"  {i:>2}  {clean(track['title'])} — {clean(track['artist'])}" for i, track in enumerate(tracks, 1)
+    ]
+    if is_dry_run:
+        return [
+            *lines,
+            f"{len(tracks)} tracks, about {human_bytes(result['bytes'])} to store. Nothing was written.",
+        ]
+    again = "  (published before; nothing changed)" if result.get("is_unchanged") else ""
+    return [
+        *lines,
+        f"{result['release']}{again}",
+        f"manifest  {result['cid']}",
+        f"stored    {human_bytes(result['bytes'])} encrypted",
+        "Share it: marina share " + str(result["release"])[:14],
+    ]

@@ -1,0 +1,90 @@
+"""marina release: list, watch, update and withdraw what this node published."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cli.api import Daemon
+from cli.console import Console, clean
+from marina.errors import NotPermittedError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="releases of this node")
+    status = actions.add_parser("status", help="replicas and whether it is safe to close")
+    status.add_argument("id")
+    replicate = actions.add_parser("replicate", help="ask operators to keep a release")
+    replicate.add_argument("id")
+    replicate.add_argument("--replicas", type=int, required=True, metavar="N")
+    update = actions.add_parser("update", help="sign a successor: changed texts or another file for a track")
+    update.add_argument("id")
+    update.add_argument("--title")
+    update.add_argument("--artist")
+    update.add_argument("--terms")
+    update.add_argument("--track", type=int, metavar="N", help="number of the track to replace")
+    update.add_argument("file", nargs="?", type=Path, help="the new file for --track")
+    withdraw = actions.add_parser("withdraw", help="sign a tombstone: nothing is offered any more")
+    withdraw.add_argument("id")
+    withdraw.add_argument("--reason", default="")
+    withdraw.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Run one of the actions."""
+    daemon = Daemon(console)
+    if args.action == "list":
+        return _list(daemon, console)
+    if args.action == "status":
+        return _status(daemon.get(f"/api/v1/releases/{args.id}/status"), console)
+    if args.action == "replicate":
+        facts = daemon.post(f"/api/v1/releases/{args.id}/replicate", {"replicas": args.replicas})
+        return _status(facts, console)
+    if args.action == "update":
+        body = {key: getattr(args, key) for key in ("title", "artist", "terms", "track")}
+        body["file"] = str(args.file.expanduser().absolute()) if args.file else None
+        facts = daemon.post(f"/api/v1/releases/{args.id}/update", body)
+        console.result(facts, f"{facts['release']} is now version {facts['version']}: {facts['cid']}")
+        return 0
+    if not args.yes and not console.ask("Withdraw it? Listeners keep what they have; nobody new can get it."):
+        raise NotPermittedError("not withdrawn: answer y, or pass --yes")
+    facts = daemon.post(f"/api/v1/releases/{args.id}/withdraw", {"reason": args.reason})
+    console.result(facts, f"{facts['release']} is withdrawn (version {facts['version']}).")
+    return 0
+
+
+def _list(daemon: Daemon, console: Console) -> int:
+    facts = daemon.get("/api/v1/releases")
+    rows = [
+        (
+            clean(each["title"]),
+            clean(each["artist"]),
+            "withdrawn" if each["withdrawn"] else f"v{each['version']}",
+            each["tracks"],
+            f"{each['replicas']}/{each['wanted']}",
+            each["id"][:14],
+        )
+        for each in facts["items"]
+    ]
+    none = ["Nothing published yet. Start with: marina publish DIR"]
+    lines = console.table(("release", "artist", "state", "tracks", "replicas", "id"), rows) if rows else none
+    console.result(facts, lines)
+    return 0
+
+
+def _status(facts: dict, console: Console) -> int:  # type: ignore[type-arg]
+    rows = [
+        (each["peer"][-8:], each["account"][:12], each["state"], each["until"]) for each in facts["pledges"]
+    ]
+    safe = "yes" if facts["safe_to_close"] else "no"
+    count = f"{facts['replicas']}/{facts['wanted']}"
+    console.result(
+        facts,
+        [
+            f"{clean(facts['title'])}   replicas {count}   safe to close: {safe}",
+            *(console.table(("operator", "account", "state", "until"), rows) if rows else []),
+        ],
+    )
+    return 0 if facts["safe_to_close"] or not facts["wanted"] else 8

@@ -1,0 +1,73 @@
+"""marina repo: what is stored and why, whether it is sound, and making room."""
+
+from __future__ import annotations
+
+import argparse
+
+from cli.api import Daemon
+from cli.console import Console, clean, human_bytes
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    stat = actions.add_parser("stat", help="bytes by class, against the quota")
+    stat.add_argument("--why", action="store_true", help="every root and why it is kept")
+    verify = actions.add_parser("verify", help="hash everything; exit 8 if something is damaged")
+    verify.add_argument("--heal", action="store_true", help="fetch damaged segments again")
+    gc = actions.add_parser("gc", help="remove what nothing protects")
+    gc.add_argument("--dry-run", action="store_true")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Run one of the actions."""
+    daemon = Daemon(console)
+    if args.action == "stat":
+        return _stat(daemon, args, console)
+    if args.action == "verify":
+        return _verify(daemon, args, console)
+    facts = daemon.post("/api/v1/repo/gc", {"dry_run": args.dry_run})
+    verb = "Would free" if args.dry_run else "Freed"
+    rows = [
+        f"  {clean(each['title'])}  {human_bytes(each['bytes'])}  {each['why']}" for each in facts["evicted"]
+    ]
+    console.result(facts, [f"{verb} {human_bytes(facts['bytes'])} in {len(rows)} renditions.", *rows])
+    return 0
+
+
+def _stat(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
+    facts = daemon.get("/api/v1/repo/stat", why=int(args.why))
+    lines = [
+        "   ".join(
+            (
+                f"storage   {human_bytes(facts['bytes_used'])} of {human_bytes(facts['bytes_quota'])}",
+                f"{facts['blocks']} blocks",
+                f"{facts['renditions']} renditions",
+            )
+        ),
+        *(f"  {name:<10} {human_bytes(size)}" for name, size in facts["by_class"].items()),
+    ]
+    if args.why:
+        rows = [
+            (each["class"], human_bytes(each["bytes"]), clean(each["why"]), each["root"])
+            for each in facts["roots"]
+        ]
+        lines += list(console.table(("class", "size", "why", "root"), rows))
+    console.result(facts, lines)
+    return 0
+
+
+def _verify(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
+    result: dict[str, object] = {}
+    with console.progress("Checking") as progress:
+        for event in daemon.stream("/api/v1/repo/verify", {"heal": args.heal}):
+            if event["event"] == "progress":
+                progress.update(event)
+            else:
+                result = event
+    damaged, healed = int(str(result.get("damaged", 0))), int(str(result.get("healed", 0)))
+    text = f"checked {result.get('checked')} blocks, {damaged} damaged"
+    console.result(result, text + (f", {healed} fetched again" if args.heal else ""))
+    if damaged > healed:
+        console.hint("Damaged bytes are never served. Fetch them again with: marina repo verify --heal")
+    return 8 if damaged > healed else 0

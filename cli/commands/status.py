@@ -1,0 +1,46 @@
+"""marina status: what the node is doing, once or again and again."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from cli.api import Daemon
+from cli.console import Console, human_age, human_bytes
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--watch", action="store_true", help="every 2 s until interrupted")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the status; exit 8 when a component is not healthy."""
+    daemon = Daemon(console)
+    while True:
+        facts = daemon.get("/api/v1/status")
+        console.result(facts, _lines(facts))
+        if not args.watch:
+            return 0 if facts["health"] == "healthy" else 8
+        time.sleep(2)
+
+
+def _lines(facts: dict) -> list[str]:  # type: ignore[type-arg]
+    swarm, storage = facts["swarm"], facts["storage"]
+    age, received, sent = (
+        human_age(facts["uptime_s"]),
+        human_bytes(swarm["bytes_in"]),
+        human_bytes(swarm["bytes_out"]),
+    )
+    lines = [
+        "   ".join(
+            (f"node     {facts['peer']}", f"up {age}", f"v{facts['version']}", facts["health"].upper())
+        ),
+        "   ".join((f"swarm    {swarm['peers']} peers", f"{received} in", f"{sent} out")),
+        f"storage  {human_bytes(storage['bytes_used'])} of {human_bytes(storage['bytes_quota'])}",
+        f"library  {facts['library']['tracks']} tracks   {facts['library']['releases']} releases",
+        f"vault    {'locked' if facts['locked'] else 'unlocked'}",
+    ]
+    if swarm["hint"]:
+        lines.append(f"  → {swarm['hint']}")
+    return lines

@@ -1,0 +1,71 @@
+"""marina up: create the node if there is none, run it, and print a link to the player."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from typing import Any
+
+from cli.commands.daemon import run_node
+from cli.console import Console, human_bytes
+from cli.start import create_node, is_initialised, load, passphrase_sources, running, show_words
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--passphrase-fd", type=int, metavar="N", help="read the passphrase from descriptor N"
+    )
+    parser.add_argument("--quota", help="most disk to use, like 50GB (only for a new node)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Create, start, print the link; Ctrl-C stops the node."""
+    from storage.identity.unlock import PassphraseSources
+
+    daemon = running(console)
+    if daemon is not None:
+        link = daemon.post("/api/v1/player-link", {})["link"]
+        console.result({"link": link}, f"The node runs already. Player: {link}  (valid for 60 s)")
+        return 0
+    sources = passphrase_sources(args.passphrase_fd)
+    assert isinstance(sources, PassphraseSources)
+    if is_initialised(console):
+        passphrase = sources.read()
+    else:
+        console.hint(f"Creating a node in {console.home}")
+        if sys.stdin.isatty() and args.passphrase_fd is None:
+            console.hint("Choose a passphrase of at least 8 characters: it seals your keys on this disk.")
+        passphrase = sources.read_new()
+        words = create_node(console, passphrase, flags={"storage.quota": args.quota} if args.quota else {})
+        console.hint(show_words(words))
+        settings = load(console)
+        free = shutil.disk_usage(console.home).free
+        console.hint(
+            f"  storage   {human_bytes(settings.storage.quota_bytes)} of {human_bytes(free)} free"
+            "   (marina config set storage.quota 50GB)"
+        )
+        console.hint("  privacy   nothing is public   (marina config show)")
+    args.passphrase, args.command_is_service = passphrase, False
+
+    def announce(node: Any) -> None:
+        from node.api.scopes import PLAYER_SCOPES
+
+        link = f"{node.api.url}/#code={node.codes.issue(PLAYER_SCOPES)}"
+        services = node.services
+        facts = {"link": link, "peer": services.host.peer_id, "url": node.api.url}
+        console.result(
+            facts,
+            [
+                f"  identity  {services.host.peer_id}",
+                f"Player  {link}  (valid for 60 s, once; again: marina up)",
+            ],
+        )
+        console.hint("Ctrl-C stops the node.")
+
+    run_node(args, console, announce=announce)
+    return 0

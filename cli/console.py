@@ -1,0 +1,195 @@
+"""What commands print: results on stdout, progress and hints on stderr, JSON when asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from marina.errors import MarinaError
+
+PLAIN_PROGRESS_EVERY_S = 5.0
+
+
+class Console:
+    """One command's input options and output streams."""
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        is_json: bool = False,
+        is_quiet: bool = False,
+        is_verbose: bool = False,
+        has_color: bool = True,
+        timeout_s: float | None = None,
+        is_offline: bool = False,
+    ) -> None:
+        self.home = home
+        self.is_json = is_json
+        self.is_quiet = is_quiet
+        self.is_verbose = is_verbose
+        self.has_color = has_color and "NO_COLOR" not in os.environ
+        self.timeout_s = timeout_s
+        self.is_offline = is_offline
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> Console:
+        """Return the console that the shared options ask for."""
+        home = getattr(args, "home", None) or os.environ.get("MARINA_HOME") or "~/.marina"
+        return cls(
+            home=Path(home).expanduser(),
+            is_json=getattr(args, "json", False),
+            is_quiet=getattr(args, "quiet", False),
+            is_verbose=getattr(args, "verbose", False),
+            has_color=not getattr(args, "no_color", False),
+            timeout_s=getattr(args, "timeout", None),
+            is_offline=getattr(args, "offline", False),
+        )
+
+    @staticmethod
+    def default_home() -> Path:
+        """Return the home that is meant when none is named."""
+        return Path("~/.marina").expanduser()
+
+    def result(self, data: object, text: str | Iterable[str]) -> None:
+        """Print a command's result: ``data`` as JSON, or the text for people."""
+        if self.is_json:
+            sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        else:
+            lines = [text] if isinstance(text, str) else text
+            sys.stdout.writelines(line + "\n" for line in lines)
+        sys.stdout.flush()
+
+    def hint(self, text: str) -> None:
+        """Print a remark for people on stderr."""
+        if not self.is_quiet and not self.is_json:
+            sys.stderr.write(text + "\n")
+
+    def fail(self, err: MarinaError) -> None:
+        """Print an error: one sentence for people, one object for programs."""
+        if self.is_json:
+            error = {"code": err.code, "message": str(err), "exitCode": err.exit_code}
+            sys.stdout.write(json.dumps({"error": error}, ensure_ascii=False) + "\n")
+        else:
+            sys.stderr.write(f"marina: {err}\n")
+
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+        """Return the lines of a table, cut to the terminal's width where there is one."""
+        from rich.console import Console as RichConsole
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, show_edge=False)
+        for heading in headings:
+            table.add_column(heading.upper(), no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            table.add_row(*(str(cell) for cell in row))
+        width = None if sys.stdout.isatty() else 500
+        console = RichConsole(width=width, no_color=True, highlight=False, markup=False, emoji=False)
+        with console.capture() as captured:
+            console.print(table)
+        return [line.rstrip() for line in captured.get().splitlines()]
+
+    def ask(self, question: str) -> bool:
+        """Return whether the person at the terminal says yes; no terminal means no."""
+        if not sys.stdin.isatty():
+            return False
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    @contextmanager
+    def progress(self, operation: str) -> Iterator[Progress]:
+        """Show progress while the block runs: a bar on a terminal, a line every 5 s elsewhere."""
+        progress = Progress(self, operation)
+        try:
+            yield progress
+        finally:
+            progress.close()
+
+
+class Progress:
+    """Progress of one operation, on stderr (people) or as NDJSON on stdout (programs)."""
+
+    def __init__(self, console: Console, operation: str) -> None:
+        self._console = console
+        self._operation = operation
+        self._last_s = time.monotonic()
+        self._is_tty = sys.stderr.isatty() and not console.is_json and not console.is_quiet
+        self._width = 0
+
+    def update(self, event: dict[str, object]) -> None:
+        """Show a progress event with ``done``, ``total``, ``unit`` and perhaps ``note``."""
+        if self._console.is_json:
+            sys.stdout.write(json.dumps({"event": "progress", "op": self._operation, **event}) + "\n")
+            sys.stdout.flush()
+            return
+        if self._console.is_quiet:
+            return
+        now_s = time.monotonic()
+        line = self._line(event)
+        if self._is_tty:
+            sys.stderr.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+            sys.stderr.flush()
+        elif now_s - self._last_s >= PLAIN_PROGRESS_EVERY_S:
+            sys.stderr.write(line + "\n")
+            self._last_s = now_s
+
+    def close(self) -> None:
+        """End the bar's line."""
+        if self._is_tty and self._width:
+            sys.stderr.write("\n")
+
+    def _line(self, event: dict[str, object]) -> str:
+        done, total = _number(event.get("done")), _number(event.get("total"))
+        share = min(1.0, done / total) if total else 0.0
+        filled = round(share * 20)
+        bar = "█" * filled + "░" * (20 - filled)
+        note = event.get("note") or ""
+        unit = event.get("unit")
+        counts = f"{human_bytes(done)} of {human_bytes(total)}" if unit == "bytes" else f"{done:g}/{total:g}"
+        return f"{self._operation:<12} {bar} {counts}  {note}"
+
+
+def human_bytes(count: float) -> str:
+    """Return a size as people read it: ``1.4 MB`` (powers of ten)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_time(duration_ms: float) -> str:
+    """Return a track length as ``3:07``."""
+    seconds = round(duration_ms / 1000)
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def human_age(seconds: float) -> str:
+    """Return a span of time roughly: ``2 h 05 m``."""
+    seconds = int(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} m"
+    if seconds < 86400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02} m"
+    return f"{seconds // 86400} d {seconds % 86400 // 3600:02} h"
+
+
+def clean(text: object) -> str:
+    """Return text from the network without characters that could drive the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

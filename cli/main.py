@@ -1,0 +1,137 @@
+"""The ``marina`` command: finds the subcommand, loads only its module, turns errors into exit codes.
+
+Nothing heavy is imported here, so that ``marina --version`` answers in a blink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+from marina import __version__
+
+COMMANDS: dict[str, str] = {
+    "up": "create the node if needed, start it, and print a link to the player",
+    "init": "create the node, or restore its owner from the 24 words",
+    "daemon": "run the node in the foreground, for services",
+    "stop": "stop the running node",
+    "status": "what the node is doing",
+    "id": "who this node and its owner are",
+    "doctor": "check everything and say how to fix what is wrong",
+    "key": "recovery words, passphrase, lock and unlock",
+    "device": "devices bound to this account",
+    "config": "show and change settings",
+    "publish": "publish a folder or file of music",
+    "release": "list, update and withdraw what you published",
+    "share": "print a link and QR code for a release or track",
+    "join": "become an operator with the link of a release",
+    "find": "search the library and the swarm",
+    "show": "all about one track or release",
+    "play": "play a track, a release or a link",
+    "get": "fetch a track completely, or save it as a file",
+    "pin": "keep a release whatever the quota does",
+    "peers": "connected peers; connect, ban, unban",
+    "repo": "storage: stat, verify, garbage collection",
+    "backup": "write an encrypted backup of the node's state",
+    "restore": "check a backup or restore it into an empty home",
+    "token": "access tokens for scripts",
+    "logs": "show the node's log",
+}
+
+EPILOG = """exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not running, 4 not found, 5 not permitted or locked,
+6 licence needed, 7 network or timeout, 8 partial or degraded, 130 interrupted (resumable)"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints one sentence instead of the whole usage when something is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"marina: {message}. See '{self.prog} --help'.\n")
+        raise SystemExit(2)
+
+
+def entry() -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if argv in (["--version"], ["-V"]):
+        sys.stdout.write(f"marina {__version__}\n")
+        return 0
+    parser, name = _parser(argv)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    if name is None:
+        parser.print_help()
+        return 2 if argv else 0
+    return _run(name, args)
+
+
+def _parser(argv: list[str]) -> tuple[_Parser, str | None]:
+    """Return a parser that knows the details of the one command that ``argv`` names."""
+    shared = _shared_options()
+    parser = _Parser(
+        prog="marina",
+        description="A music network with no company in the middle.",
+        epilog=EPILOG,
+        parents=[shared],
+    )
+    parser.add_argument("--version", "-V", action="version", version=f"marina {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    name = _command_name(argv)
+    for command, text in COMMANDS.items():
+        sub = commands.add_parser(command, help=text, description=text.capitalize() + ".", parents=[shared])
+        if command == name:
+            import_module(f"cli.commands.{command}").configure(sub)
+    return parser, name
+
+
+def _command_name(argv: list[str]) -> str | None:
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word in ("--home", "--timeout"):
+            skip = True
+        elif not word.startswith("-"):
+            return word if word in COMMANDS else None
+    return None
+
+
+def _shared_options() -> _Parser:
+    shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = shared.add_argument_group("for every command")
+    group.add_argument("--home", metavar="DIR", help="the node's home (default $MARINA_HOME or ~/.marina)")
+    group.add_argument("--json", action="store_true", help="one JSON object; one a line for progress")
+    group.add_argument("-q", "--quiet", action="store_true", help="only results and errors")
+    group.add_argument("-v", "--verbose", action="store_true", help="more detail on stderr")
+    group.add_argument("--no-color", action="store_true", help="no colours")
+    group.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
+    group.add_argument("--offline", action="store_true", help="ask nobody but this node")
+    return shared
+
+
+def _run(name: str, args: argparse.Namespace) -> int:
+    from cli.console import Console
+    from marina.errors import EXIT_INTERRUPTED, MarinaError
+
+    console = Console.from_args(args)
+    try:
+        code = import_module(f"cli.commands.{name}").run(args, console)
+    except MarinaError as err:
+        console.fail(err)
+        return err.exit_code
+    except KeyboardInterrupt:
+        console.hint("Interrupted. What was finished is kept; run the same command again to go on.")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`marina find … | head`): nothing is wrong.
+        sys.stderr.close()
+        return 0
+    return int(code or 0)

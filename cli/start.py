@@ -1,0 +1,159 @@
+"""Making a home and running its daemon: what ``up``, ``init``, ``daemon`` and ``join`` share."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.api import Daemon
+from cli.console import Console
+from marina.errors import DaemonNotRunningError, MarinaError, NotPermittedError
+from storage.paths import Home
+
+if TYPE_CHECKING:
+    from marina.secret import Secret
+    from node.settings import Settings
+
+START_TIMEOUT_S = 30.0
+WORDS_TEXT = """
+These 24 words are your account. Whoever has them is you; without them a lost disk is lost.
+Write them down now, on paper. They are shown again only after your passphrase: marina key words
+"""
+
+
+def passphrase_sources(descriptor: int | None) -> object:
+    """Return where a passphrase may come from: credential, file, descriptor, terminal."""
+    from storage.identity.unlock import PassphraseSources, terminal_prompt
+
+    prompt = terminal_prompt if sys.stdin.isatty() else None
+    return PassphraseSources.from_environment(os.environ, descriptor=descriptor, prompt=prompt)
+
+
+def create_node(
+    console: Console, passphrase: Secret[str], *, words: Secret[str] | None = None, flags: dict[str, str]
+) -> list[str]:
+    """Make an identity in the home and return its words; with ``words`` restore that identity.
+
+    Raises:
+        StorageError: there is one already.
+    """
+    from marina.clock import SystemClock
+    from node.settings_load import set_value
+    from storage.identity.owner import Owner
+
+    home = Home(console.home)
+    home.create()
+    owner = Owner.create(home.root, passphrase, clock=SystemClock(), words=words)
+    for key, value in flags.items():
+        set_value(home.root, key, value)
+    return owner.words(passphrase).reveal().split()
+
+
+def is_initialised(console: Console) -> bool:
+    """Return whether the home has an identity."""
+    return Home(console.home).vault.exists()
+
+
+def load(console: Console, flags: dict[str, object] | None = None) -> Settings:
+    """Return the home's settings."""
+    from node.settings_load import load_settings
+
+    return load_settings(console.home, environ=os.environ, flags=flags).settings
+
+
+def set_up_logging(console: Console, settings: Settings, *, to_stderr: bool) -> None:
+    """Send logs to the home's log file, and to stderr for services and ``-v``."""
+    from marina.log import JsonFormatter, set_up
+
+    home = Home(console.home)
+    home.logs.mkdir(mode=0o700, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(
+        home.logs / "marina.log", maxBytes=settings.log.file_size_bytes, backupCount=settings.log.kept_files
+    )
+    (home.logs / "marina.log").chmod(0o600)
+    handler.setFormatter(JsonFormatter())
+    set_up(settings.log.level)
+    root = logging.getLogger()
+    root.handlers[:] = [handler, *(root.handlers if to_stderr else [])]
+
+
+def show_words(words: list[str]) -> str:
+    """Return the words in four numbered columns."""
+    rows = ["   ".join(f"{i + 1:>2} {words[i]:<9}" for i in range(row, 24, 6)).rstrip() for row in range(6)]
+    return "\n".join(["", *("    " + row for row in rows), WORDS_TEXT])
+
+
+def running(console: Console) -> Daemon | None:
+    """Return the home's daemon if one answers."""
+    try:
+        daemon = Daemon(console)
+    except DaemonNotRunningError:
+        return None
+    return daemon if daemon.is_running() else None
+
+
+def ensure_daemon(
+    console: Console, *, passphrase_fd: int | None, overrides: dict[str, str], quota: str | None
+) -> None:
+    """Make the node if there is none, and start its daemon in the background if none runs.
+
+    Raises:
+        MarinaError: it did not start; the message says where to look.
+    """
+    from storage.identity.unlock import PassphraseSources
+
+    sources = passphrase_sources(passphrase_fd)
+    assert isinstance(sources, PassphraseSources)
+    flags = dict(overrides) | ({"storage.quota": quota} if quota else {})
+    if not is_initialised(console):
+        passphrase = sources.read_new()
+        words = create_node(console, passphrase, flags=flags)
+        console.hint(show_words(words))
+    elif running(console):
+        return
+    else:
+        passphrase = sources.read()
+    _spawn(console, passphrase)
+
+
+def _spawn(console: Console, passphrase: Secret[str]) -> None:
+    """Start ``marina daemon`` detached; the passphrase goes through a pipe."""
+    reader, writer = os.pipe()
+    command = [
+        sys.executable, "-m", "cli", "--home", str(console.home), "daemon", "--passphrase-fd", str(reader),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        pass_fds=[reader],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(passphrase.reveal().encode() + b"\n")
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if running(console):
+            return
+        code = process.poll()
+        if code is not None:
+            raise (
+                NotPermittedError("the node did not start: the passphrase is wrong, or see 'marina logs'")
+                if (code == NotPermittedError.exit_code)
+                else MarinaError(f"the node did not start (exit code {code}): see 'marina logs'")
+            )
+        time.sleep(0.1)
+    raise MarinaError(f"the node did not answer within {START_TIMEOUT_S:.0f} s: see 'marina logs'")
+
+
+def log_file(console: Console) -> Path:
+    """Return the current log file."""
+    return Home(console.home).logs / "marina.log"

@@ -1,0 +1,208 @@
+"""Publishing, updating, withdrawing; replicas; joining as an operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from marina.cid import Cid, cid_text
+from marina.errors import UsageError
+from marina.ids import ReleaseId, account_text, release_text, track_text
+from node.api.reply import Reply
+from node.api.router import ApiContext, route
+from node.api.scopes import Scope
+from node.fetching import fetch_tracks
+from node.jobs import Event, Report
+from node.services import Services
+from node.sharing import shareable_addresses
+from p2p.links import is_link, parse_link
+from p2p.releases import FetchedRelease
+from storage.content.release import SignedRelease
+from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint, TrackManifest
+from storage.publish.publisher import Preview, Published, PublishRequest, Skipped
+
+
+class PublishRoutes:
+    """What an artist and an operator do."""
+
+    def __init__(self, *, services: Services) -> None:
+        self._services = services
+
+    @route("POST", "/api/v1/publish", scope=Scope.WRITE_MUSIC)
+    async def publish(self, ctx: ApiContext) -> Reply:
+        """Publish a folder or file of this machine; progress as it goes."""
+        path = Path(ctx.body.text("path"))
+        if not path.is_absolute():
+            raise UsageError("give the whole path of the folder or file")
+        request = PublishRequest(
+            path=path,
+            title=ctx.body.text("title", None, bytes_max=1024),
+            artist=ctx.body.text("artist", None, bytes_max=1024),
+            terms=ctx.body.text("terms", "CC-BY-4.0", bytes_max=256),
+            tags=tuple(ctx.body.texts("tags", items_max=64, bytes_max=256)),
+            hints=self._hints(),
+        )
+        replicas = ctx.body.whole("replicas", 0, low=0, high=100)
+        is_dry_run = ctx.body.flag("dry_run", default=False)
+
+        async def work(report: Report) -> Event:
+            async def tell(done: int, total: int, name: str) -> None:
+                await report({"done": done, "total": total, "unit": "files", "note": name})
+
+            if is_dry_run:
+                return _preview(await self._services.publisher.preview(request, tell))
+            published = await self._services.publisher.publish(request, tell)
+            await self._announce(published.signed, published.tracks)
+            if replicas:
+                await self._services.replication.want(published.signed.cid, replicas)
+            return _published(published)
+
+        return Reply.stream(self._services.jobs.events(work))
+
+    @route("GET", "/api/v1/releases", scope=Scope.READ_MUSIC)
+    async def releases(self, ctx: ApiContext) -> Reply:  # noqa: ARG002 - a handler's signature
+        """Answer the releases of this owner."""
+        items: list[dict[str, object]] = []
+        for entry in await self._services.library.mine():
+            status = await self._services.replication.status(Cid(entry.cid))
+            items.append(
+                {
+                    "id": release_text(ReleaseId(entry.release_id)),
+                    "cid": cid_text(Cid(entry.cid)),
+                    "title": entry.title,
+                    "artist": entry.artist,
+                    "version": entry.version,
+                    "withdrawn": entry.is_withdrawn,
+                    "tracks": len(entry.track_ids),
+                    "replicas": status.replicas,
+                    "wanted": status.wanted,
+                }
+            )
+        return Reply.ok({"items": items})
+
+    @route("GET", "/api/v1/releases/{id}/status", scope=Scope.READ_MUSIC)
+    async def status(self, ctx: ApiContext) -> Reply:
+        """Answer who keeps a release and whether it is safe to close this node."""
+        return Reply.ok(await self._status(await self._services.library.release(ctx.params["id"])))
+
+    @route("POST", "/api/v1/releases/{id}/replicate", scope=Scope.WRITE_MUSIC)
+    async def replicate(self, ctx: ApiContext) -> Reply:
+        """Ask operators to keep a release."""
+        signed = await self._services.library.release(ctx.params["id"])
+        await self._services.replication.want(signed.cid, ctx.body.whole("replicas", low=0, high=100))
+        return Reply.ok(await self._status(signed))
+
+    @route("POST", "/api/v1/releases/{id}/update", scope=Scope.WRITE_MUSIC)
+    async def update(self, ctx: ApiContext) -> Reply:
+        """Sign a successor of a release."""
+        signed = await self._services.library.release(ctx.params["id"])
+        number = ctx.body.whole("track", None, low=1, high=500)
+        file = ctx.body.text("file", None)
+        if (number is None) != (file is None):
+            raise UsageError("give both --track N and the new file, or neither")
+        published = await self._services.publisher.update(
+            signed,
+            title=ctx.body.text("title", None, bytes_max=1024),
+            artist=ctx.body.text("artist", None, bytes_max=1024),
+            terms=ctx.body.text("terms", None, bytes_max=256),
+            replace_track=(number, Path(file)) if number is not None and file is not None else None,
+        )
+        await self._announce(published.signed, published.tracks)
+        return Reply.ok(_published(published))
+
+    @route("POST", "/api/v1/releases/{id}/withdraw", scope=Scope.WRITE_MUSIC)
+    async def withdraw(self, ctx: ApiContext) -> Reply:
+        """Sign a tombstone of a release."""
+        signed = await self._services.library.release(ctx.params["id"])
+        reason = ctx.body.text("reason", "", bytes_max=1000)
+        tombstone = await self._services.publisher.withdraw(signed, reason)
+        await self._announce(tombstone, ())
+        return Reply.ok(_published(Published(tombstone, ())))
+
+    @route("POST", "/api/v1/join", scope=Scope.ADMIN)
+    async def join(self, ctx: ApiContext) -> Reply:
+        """Keep a release for the swarm: fetch all of it, hold it, announce it."""
+        text = ctx.body.text("link")
+        if is_link(text):
+            self._services.library.note_link(parse_link(text))
+
+        async def work(report: Report) -> Event:
+            target = await self._services.library.resolve(text)
+            until_s = self._services.clock.now_s() + self._services.settings.operator.pledge_length_s
+            await self._services.replication.hold(target, until_s)
+            return await fetch_tracks(self._services, target, None, report)
+
+        return Reply.stream(self._services.jobs.events(work))
+
+    async def _announce(self, signed: SignedRelease, tracks: tuple[tuple[Cid, TrackManifest], ...]) -> None:
+        fetched = FetchedRelease(signed, tracks, None)
+        await self._services.library.add(fetched, is_mine=True, is_local=True)
+
+    async def _status(self, signed: SignedRelease) -> dict[str, object]:
+        status = await self._services.replication.status(signed.cid)
+        return {
+            "id": release_text(signed.release.release_id),
+            "title": signed.release.title,
+            "replicas": status.replicas,
+            "wanted": status.wanted,
+            "safe_to_close": status.is_safe_to_close,
+            "pledges": [
+                {
+                    "peer": each.peer,
+                    "account": account_text(each.account),
+                    "state": each.state,
+                    "until": each.until_s,
+                }
+                for each in status.pledges
+            ],
+        }
+
+    def _hints(self) -> tuple[ProviderHint, ...]:
+        own = shareable_addresses(self._services.host.listen_addrs)
+        return (ProviderHint(self._services.host.peer_id, own[:HINT_ADDRESSES_MAX]),)
+
+
+def _published(published: Published) -> Event:
+    release = published.signed.release
+    return {
+        "release": release_text(release.release_id),
+        "cid": cid_text(published.signed.cid),
+        "title": release.title,
+        "artist": release.artist,
+        "version": release.version,
+        "withdrawn": release.withdrawn,
+        "is_unchanged": published.is_unchanged,
+        "bytes": published.stored_bytes,
+        "tracks": [
+            {"id": track_text(t.track_id), "title": t.title, "artist": t.artist, "duration_ms": t.duration_ms}
+            for _, t in published.tracks
+        ],
+        "skipped": _skipped(published.skipped),
+        "warnings": [],
+    }
+
+
+def _preview(preview: Preview) -> Event:
+    return {
+        "title": preview.title,
+        "artist": preview.artist,
+        "bytes": 2 * preview.source_bytes,
+        "tracks": [
+            {
+                "id": None,
+                "title": examined.tags.title or source.path.stem,
+                "artist": examined.tags.artist or preview.artist,
+                "duration_ms": examined.analysis.duration_ms,
+            }
+            for source, examined in preview.tracks
+        ],
+        "skipped": _skipped(preview.skipped),
+        "warnings": [
+            f"{source.path.name} {warning}"
+            for source, examined in preview.tracks
+            for warning in examined.tags.warnings
+        ],
+    }
+
+
+def _skipped(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:
+    return [{"file": each.path.name, "reason": each.reason} for each in skipped]

@@ -1,0 +1,49 @@
+"""The health checks of this node's components, each with a sentence that says what to do."""
+
+from __future__ import annotations
+
+from marina.errors import MarinaError
+from node.canary import LoopCanary
+from node.health import CheckResult, Health
+from node.services import Services
+
+LAG_S_MAX = 1.0
+NO_PEERS = (
+    "no peers yet: open a marina: link, or set swarm.bootstrap, or let swarm.lan_discovery find some; "
+    "what is local plays"
+)
+
+
+def register_checks(services: Services, canary: LoopCanary) -> None:
+    """Tell the monitor how each component is examined."""
+
+    async def database() -> CheckResult:
+        await services.store.get(b"schema\x00version")
+        if canary.lag_s > LAG_S_MAX:
+            return CheckResult(
+                Health.DEGRADED, f"the node is overloaded: it answers {canary.lag_s:.1f} s late"
+            )
+        return CheckResult(Health.HEALTHY, "the database answers")
+
+    async def cache() -> CheckResult:
+        stat = await services.blocks.stat()
+        try:
+            services.blocks.quota.check_disk(0)
+        except MarinaError as err:
+            return CheckResult(Health.DEGRADED, f"{err}")
+        if stat.bytes_charged > 0.98 * stat.bytes_quota:
+            return CheckResult(
+                Health.DEGRADED,
+                "the storage quota is used up: run 'marina config set storage.quota SIZE', or unpin",
+            )
+        return CheckResult(Health.HEALTHY, f"{stat.blocks} blocks in {stat.renditions} renditions")
+
+    async def swarm() -> CheckResult:
+        peers = len(services.host.connected_peers())
+        if not peers:
+            return CheckResult(Health.DEGRADED, NO_PEERS)
+        return CheckResult(Health.HEALTHY, f"{peers} peers connected")
+
+    services.health.register("database", database)
+    services.health.register("cache", cache)
+    services.health.register("swarm", swarm)

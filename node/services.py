@@ -1,0 +1,180 @@
+"""Builds every service of a node, in layer order: the only place with concrete classes."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from marina.cid import Cid
+from marina.clock import Clock
+from marina.ids import PeerId
+from marina.metrics import Registry
+from marina.secret import Secret
+from node.health import HealthMonitor
+from node.jobs import Jobs
+from node.library import Library
+from node.playback import Playback
+from node.providers import SwarmProviders
+from node.replication import Replication
+from node.settings import Settings
+from node.swarm import Swarm
+from node.swarm_search import SwarmSearch, local_hits
+from p2p.block_exchange import BlockClient, BlockServer
+from p2p.chunk.client import ChunkClient
+from p2p.chunk.server import ChunkServer
+from p2p.config import ChunkConfig, HostConfig
+from p2p.denylist import Denylist
+from p2p.host import Host
+from p2p.metrics import P2PMetrics
+from p2p.releases import ReleaseFetcher
+from p2p.search.server import SearchServer
+from storage.audio.sandbox import AudioSandbox
+from storage.blocks.embedded import EmbeddedBlockStore
+from storage.identity.owner import Owner
+from storage.kv import LevelKv
+from storage.library.catalog import Catalog
+from storage.library.search import SearchIndex
+from storage.paths import Home
+from storage.private import PrivateStore
+from storage.publish.journal import Journal
+from storage.publish.publisher import Publisher
+from storage.publish.renditions import RenditionSealer
+from storage.publish.tracks import TrackMaker
+from storage.quota import Quota
+from storage.repo import Repo
+
+SEAL_THREADS = 2
+
+
+@dataclass(slots=True)
+class Services:
+    """Every service of one node."""
+
+    home: Home
+    settings: Settings
+    clock: Clock
+    registry: Registry
+    store: LevelKv
+    owner: Owner
+    private: PrivateStore
+    blocks: EmbeddedBlockStore
+    repo: Repo
+    catalog: Catalog
+    index: SearchIndex
+    audio: AudioSandbox
+    publisher: Publisher
+    denylist: Denylist
+    host: Host
+    swarm: Swarm
+    chunk_client: ChunkClient
+    chunk_server: ChunkServer
+    block_server: BlockServer
+    releases: ReleaseFetcher
+    library: Library
+    providers: SwarmProviders
+    playback: Playback
+    search: SwarmSearch
+    search_server: SearchServer
+    replication: Replication
+    jobs: Jobs
+    health: HealthMonitor
+
+    def traffic(self, direction: str) -> float:
+        """Return payload bytes ``sent`` to or ``received`` from peers since the start."""
+        return self.registry.get_sample_value(f"marina_p2p_chunk_{direction}_bytes_total") or 0.0
+
+
+def build_services(
+    *, home: Home, settings: Settings, clock: Clock, registry: Registry, store: LevelKv, owner: Owner
+) -> Services:
+    """Return the services of a node, none of them running."""
+    blocks = EmbeddedBlockStore(
+        kv=store, directory=home.blobs, quota=Quota(settings.storage.quota_bytes), clock=clock
+    )
+    catalog = Catalog(store, clock=clock)
+    index = SearchIndex(home.search, catalog)
+    audio = AudioSandbox()
+    publisher = _publisher(home, clock, store, owner, blocks, audio)
+
+    metrics = P2PMetrics(registry)
+    denylist = Denylist(path=Path(settings.operator.denylist) if settings.operator.denylist else None)
+    host = Host(
+        seed=Secret(bytes(owner.device.seed.reveal())),
+        clock=clock,
+        config=HostConfig(listen_addrs=settings.swarm.listen),
+        metrics=metrics,
+    )
+    chunk_config = ChunkConfig(
+        upload_bytes_per_s=settings.swarm.upload_cap_bytes_per_s,
+        download_bytes_per_s=settings.swarm.download_cap_bytes_per_s,
+    )
+    swarm = Swarm(host=host, store=store)
+    client = ChunkClient(host=host, clock=clock, config=chunk_config, metrics=metrics)
+
+    def is_denied(cid: Cid) -> bool:
+        return denylist.reason(cids=[cid, *filter(None, [swarm.release_of(cid)])]) is not None
+
+    def corrupt(peer: PeerId, what: str) -> None:
+        host.supervisor.corrupt(peer, "block", what)
+
+    releases = ReleaseFetcher(blocks=blocks, client=BlockClient(host=host), peers=swarm, corrupt=corrupt)
+    library = Library(
+        catalog=catalog, index=index, blocks=blocks, fetcher=releases, swarm=swarm, clock=clock,
+        account=owner.account,
+    )  # fmt: skip
+    providers = SwarmProviders(host=host, client=client, finder=swarm, release_of=swarm.release_of)
+    return Services(
+        home=home,
+        settings=settings,
+        clock=clock,
+        registry=registry,
+        store=store,
+        owner=owner,
+        private=PrivateStore(kv=store, deks_path=home.deks, masters=owner.vault),
+        blocks=blocks,
+        repo=Repo(blocks),
+        catalog=catalog,
+        index=index,
+        audio=audio,
+        publisher=publisher,
+        denylist=denylist,
+        host=host,
+        swarm=swarm,
+        chunk_client=client,
+        chunk_server=ChunkServer(
+            source=blocks, clock=clock, is_denied=is_denied, config=chunk_config, metrics=metrics
+        ),
+        block_server=BlockServer(source=blocks, clock=clock, is_denied=is_denied),
+        releases=releases,
+        library=library,
+        providers=providers,
+        playback=Playback(blocks=blocks, source=providers, block=releases.block, lease=blocks.pins.lease),
+        search=SwarmSearch(host=host, library=library, swarm=swarm),
+        search_server=SearchServer(
+            search=local_hits(library, blocks), clock=clock, is_answering=settings.swarm.answer_searches
+        ),
+        replication=Replication(store=store, pins=blocks.pins, swarm=swarm),
+        jobs=Jobs(),
+        health=HealthMonitor(clock=clock),
+    )
+
+
+def _publisher(
+    home: Home, clock: Clock, store: LevelKv, owner: Owner, blocks: EmbeddedBlockStore, audio: AudioSandbox
+) -> Publisher:
+    sealer = RenditionSealer(
+        blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(SEAL_THREADS)
+    )
+    maker = TrackMaker(audio=audio, blocks=blocks, pins=blocks.pins, sealer=sealer, staging=home.blobs)
+    return Publisher(
+        owner=owner,
+        maker=maker,
+        blocks=blocks,
+        pins=blocks.pins,
+        journal=Journal(store),
+        clock=clock,
+        random=secrets.token_bytes,
+    )
