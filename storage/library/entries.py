@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from marina.cid import Cid
@@ -19,12 +20,12 @@ from storage.library.models import (
 )
 from storage.library.text import one_line
 
-FREE_TERMS = ("cc-", "cc0", "public domain", "free")
+_FREE_TERMS = re.compile(r"(cc-|cc0|free$|public[ -]domain)", re.IGNORECASE)
 
 
 def is_free(terms: str) -> bool:
     """Return whether terms let everybody play the whole track without paying."""
-    return terms.strip().lower().startswith(FREE_TERMS)
+    return _FREE_TERMS.match(terms.strip()) is not None
 
 
 def licence_text(terms: str) -> str:

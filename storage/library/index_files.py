@@ -12,6 +12,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from storage.errors import StorageError
 from storage.file_ops import PosixFileOps, replace_file, translated
 
 MARKER = "marina.json"
@@ -81,6 +82,39 @@ def is_whole(directory: Path) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def drop_strays(directory: Path) -> None:
+    """Remove segment files that the last commit does not know.
+
+    A process that was killed while it committed leaves some, and tantivy refuses to write a file that
+    is there already.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with translated(f"tidy the search index in {directory}"):
+        current = _current_deletes(directory)
+        for path in directory.iterdir():
+            if path.name in _OWN_FILES or path.suffix == ".lock":
+                continue
+            name = path.name.partition(".")[0]
+            if name not in current or (path.suffix == ".del" and path.name != current[name]):
+                path.unlink(missing_ok=True)
+
+
+def _current_deletes(directory: Path) -> dict[str, str]:
+    """Return the file of deleted documents, or nothing, for each segment of the last commit."""
+    try:
+        meta = json.loads((directory / _META).read_bytes())
+        current: dict[str, str] = {}
+        for segment in meta["segments"]:
+            name = segment["segment_id"].replace("-", "")
+            deletes = segment["deletes"]
+            current[name] = f"{name}.{deletes['opstamp']}.del" if deletes else ""
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise StorageError(f"the search index in {directory} lost its list of segments") from err
+    return current
 
 
 def wipe(directory: Path) -> None:

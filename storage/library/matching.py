@@ -8,6 +8,7 @@ nothing is looked for again, more loosely. Measured alternatives: docs/search.md
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ ONE_TYPO_CHARS = 3
 TWO_TYPOS_CHARS = 5
 SPLIT_CHARS_MIN = 3
 _LABEL_FIELDS = frozenset({"genre", "tag", "licence", "codec"})
-_TEXT_FIELDS = ("title", "artist", "album", "genre", "tag", "rest", "licence", "codec")
+_PHRASE_FIELDS = ("title", "artist", "album", "genre", "tag", "licence", "codec")
 _FLAGS = ("mine", "local", "licensed")
 
 
@@ -43,8 +44,9 @@ def build_schema() -> Any:
     """Return the index's fields; positions are kept for phrases."""
     builder = SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
-    for name in _TEXT_FIELDS:
+    for name in _PHRASE_FIELDS:
         builder.add_text_field(name, tokenizer_name="whitespace")
+    builder.add_text_field("rest", tokenizer_name="whitespace", index_option="freq")
     for name in _FLAGS:
         builder.add_boolean_field(name, indexed=True)
     builder.add_integer_field("year", indexed=True, fast=True)
@@ -53,12 +55,22 @@ def build_schema() -> Any:
     return builder.build()
 
 
+def index_id(track_id: bytes) -> str:
+    """Return a track id as the index keeps it; tantivy deletes by text only."""
+    return base64.urlsafe_b64encode(track_id).decode()
+
+
+def track_id_of(indexed: str) -> bytes:
+    """Return the track id of its form in the index."""
+    return base64.urlsafe_b64decode(indexed)
+
+
 def document_of(entry: TrackEntry) -> Any:
     """Return the document of a track."""
     artists = dict.fromkeys((entry.artist, entry.album_artist))
     labels = (*entry.genres, *entry.tags)
     return Document(
-        id=entry.track_id.hex(),
+        id=index_id(entry.track_id),
         title=_folded(entry.title),
         artist=[_folded(each) for each in artists],
         album=_folded(entry.album),

@@ -8,6 +8,7 @@ as a BaseException; both become errors of ours.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ import tantivy
 
 from marina.errors import DamagedError
 from storage.errors import DiskFullError, HomeInUseError, StorageError
-from storage.library.index_files import Marker, is_whole, read_marker, wipe, write_marker
-from storage.library.matching import FORMAT, QueryCompiler, build_schema, document_of
+from storage.library.index_files import Marker, drop_strays, is_whole, read_marker, wipe, write_marker
+from storage.library.matching import FORMAT, QueryCompiler, build_schema, document_of, index_id, track_id_of
 from storage.library.models import TrackEntry
 from storage.library.query import Query
 from storage.library.tables import read_row
@@ -28,8 +29,9 @@ WRITER_HEAP_BYTES = 16_000_000
 """Just above the least that tantivy takes; it is held only while a writer is open."""
 BUILD_HEAP_BYTES = 96_000_000
 """For building the whole index: a full heap ends a segment, and every segment costs each search."""
+FREE_BYTES_MIN = 32 << 20
 _PANIC = "PanicException"
-_FULL_MARKS = ("No space left", "Disk quota exceeded", "StorageFull")
+_FULL_MARKS = ("No space left", "Disk quota exceeded", "StorageFull", "File too large")
 
 log = logging.getLogger("marina.storage.library")
 
@@ -102,13 +104,10 @@ class QueryIndex:
         """
         self._writer = None
         wipe(self._directory)  # a search that still reads the old files keeps them until it ends
-        with _guarded():
+        try:
             self._use(tantivy.Index(build_schema(), str(self._directory)))
-
-    def count(self) -> int:
-        """Return the number of tracks in the index."""
-        with _guarded():
-            return int(self._index.searcher().num_docs)
+        except (ValueError, OSError) as err:
+            raise _write_error(err, self._directory) from err
 
     def apply(self, rows: Iterable[tuple[bytes, bytes | None]], *, is_build: bool = False) -> None:
         """Take the newest state of some tracks: (track id, encoded entry or None if it is gone).
@@ -126,7 +125,7 @@ class QueryIndex:
         with self._writing(BUILD_HEAP_BYTES if is_build else WRITER_HEAP_BYTES) as writer:
             for track_id, data in rows:
                 if not is_build:
-                    writer.delete_documents_by_term("id", track_id.hex())
+                    writer.delete_documents_by_term("id", index_id(track_id))
                 if data is None:
                     continue
                 try:
@@ -178,7 +177,7 @@ class QueryIndex:
     def _search(self, query: Query, limit: int, offset: int, *, is_loose: bool) -> Matches:
         index = self._index
         if index is None:
-            raise StorageError("the search index is closed: start the daemon")
+            raise StorageError("the search index is not ready: the log says why; it is tried again")
         compiled, has_words = QueryCompiler(index.schema, is_loose=is_loose).compile(query)
         if is_loose and not has_words:
             return Matches((), 0, is_loose=False)
@@ -187,7 +186,7 @@ class QueryIndex:
             searcher = index.searcher()
             result = searcher.search(compiled, limit, offset=offset, **order)
             items = tuple(
-                Match(bytes.fromhex(searcher.doc(address)["id"][0]), float(score) if has_words else 0.0)
+                Match(track_id_of(searcher.doc(address)["id"][0]), float(score) if has_words else 0.0)
                 for score, address in result.hits
             )
             return Matches(items, int(result.count), is_loose=is_loose and bool(items))
@@ -200,12 +199,13 @@ class QueryIndex:
     def _writing(self, heap_bytes: int = WRITER_HEAP_BYTES) -> Iterator[Any]:
         try:
             if self._writer is None:
+                drop_strays(self._directory)
                 self._writer = self._index.writer(heap_bytes, 1)
             yield self._writer
         except BaseException as err:
             self._writer = None  # dropping it rolls back to the last commit
             if isinstance(err, ValueError | OSError) or type(err).__name__ == _PANIC:
-                raise _write_error(err) from err
+                raise _write_error(err, self._directory) from err
             raise
 
 
@@ -222,10 +222,18 @@ def _guarded() -> Iterator[None]:
         raise
 
 
-def _write_error(err: BaseException) -> StorageError:
+def _write_error(err: BaseException, directory: Path) -> StorageError:
     text = str(err)
     if "LockBusy" in text:
         return HomeInUseError("the search index is open in another process: stop that daemon first")
-    if any(mark in text for mark in _FULL_MARKS):
+    # A writer thread that met a full disk is only reported as killed, hence the look at the disk.
+    if any(mark in text for mark in _FULL_MARKS) or _free_bytes(directory) < FREE_BYTES_MIN:
         return DiskFullError("the search index cannot be written: the disk is full; free some space")
     return StorageError(f"the search index cannot be written: {text[:300]}")
+
+
+def _free_bytes(directory: Path) -> int:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return FREE_BYTES_MIN

@@ -32,7 +32,6 @@ T = TypeVar("T")
 LIMIT_MAX = 100
 OFFSET_MAX = 10_000
 STEP_TRACKS = 500
-FIRST_COMMIT_TRACKS = 5_000
 WRITER_IDLE_S = 20.0
 GATHER_S = 0.02
 """Changes that come together are committed together."""
@@ -59,7 +58,7 @@ class SearchPage:
         hits: best first, or latest first for a query without words.
         total: how many tracks fit.
         is_loose: nothing fitted as typed, so less similar ones are given.
-        is_complete: False while the index is being built, when some tracks are not found yet.
+        is_complete: False while the index is being built, when tracks are not found yet.
         took_ms: from the call to the answer.
     """
 
@@ -89,10 +88,7 @@ class SearchIndex:
         """Open the index and follow the catalogue until cancelled.
 
         Started once searches are answered; a rebuild goes on behind that. Failures of the disk are
-        logged and tried again.
-
-        Raises:
-            StorageError: the index directory cannot be made at all.
+        logged and tried again; until one succeeds, searches say that the index is not ready.
         """
         index = await self._writing(_new_index, self._directory)
         try:
@@ -156,7 +152,11 @@ class SearchIndex:
         )
 
     async def _open(self, index: QueryIndex) -> None:
-        followed = await self._writing(index.open)
+        followed = None
+        try:
+            followed = await self._writing(index.open)
+        except StorageError as err:
+            log.warning("the search index cannot be opened and is built anew: %s", err)
         self._must_rebuild = followed is None or followed > await self._catalog.sequence()
         self._is_complete = not self._must_rebuild
 
@@ -182,8 +182,11 @@ class SearchIndex:
                 await self._follow(index)
                 failures = 0
             except (StorageError, DamagedError) as err:
-                log.warning("the search index fell behind and is tried again: %s", err)
-                self._must_rebuild = self._must_rebuild or failures > 0 or isinstance(err, DamagedError)
+                # As text: a log record that kept the error would keep the writer and its lock alive.
+                log.warning("the search index fell behind and is tried again: %s", str(err))
+                # A full disk is no reason to throw a good index away; a writer that fails twice is.
+                is_broken = isinstance(err, DamagedError) or (failures > 0 and type(err) is StorageError)
+                self._must_rebuild = self._must_rebuild or is_broken
                 await trio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
                 failures += 1
                 continue
@@ -223,15 +226,12 @@ class SearchIndex:
         self._is_complete = False
         await self._writing(index.reset)
         sequence = await self._catalog.sequence()
-        after, done, commit_at = b"", 0, FIRST_COMMIT_TRACKS
+        after, done = b"", 0
         while rows := await self._catalog.track_rows(after=after, limit=STEP_TRACKS):
             await self._writing(partial(index.apply, rows, is_build=True))
             after = rows[-1][0]
             done += len(rows)
-            if done >= commit_at:
-                # Some answers early, yet few segments: each one costs every search.
-                await self._writing(index.commit)
-                commit_at *= 5
+        # One commit: it makes one segment, and each segment costs every search.
         await self._writing(index.commit)
         await self._writing(index.close_writer)
         await self._writing(index.mark, sequence)

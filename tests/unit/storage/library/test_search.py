@@ -425,6 +425,39 @@ async def test_an_index_that_breaks_while_running_heals_itself(tmp_path: Path, s
             assert (await titles(index, "thunderstruck")) == ["Thunderstruck"]
 
 
+async def test_an_index_that_cannot_be_written_twice_is_built_anew(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "RETRY_S", (0.01,))
+    monkeypatch.setattr(search_module, "WRITER_IDLE_S", 0.01)
+    await stock(shelf)
+    async with running(tmp_path / "search", shelf) as index:
+        while index._index._writer is not None:
+            await trio.sleep(0.01)
+        (tmp_path / "search" / "meta.json").write_text("{}")
+        await shelf.add("late", "Latecomer")
+        await settled(index)
+        assert (await index.search("latecomer")).total == 1
+        assert (await index.search("")).total == 13
+
+
+async def test_a_directory_that_cannot_be_made_leaves_the_rest_running(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "RETRY_S", (0.01,))
+    (tmp_path / "file").write_text("in the way")
+    await stock(shelf)
+    index = SearchIndex(tmp_path / "file" / "search", shelf.catalog)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(index.run)
+        with pytest.raises(StorageError, match="not ready"):
+            await index.search("night")
+        (tmp_path / "file").unlink()
+        await settled(index)
+        assert (await index.search("")).total == 12
+        nursery.cancel_scope.cancel()
+
+
 async def test_two_services_on_one_directory_are_a_clear_error_and_no_damage(
     tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
