@@ -116,8 +116,7 @@ function row(item, index) {
 function mark() {
   [...$("results").children].forEach((line, i) => {
     line.classList.toggle("current", i === state.index);
-    if (i === state.index) line.firstChild.setAttribute("aria-current", "true");
-    else line.firstChild.removeAttribute("aria-current");
+    line.firstChild.setAttribute("aria-current", String(i === state.index));
   });
 }
 
@@ -137,10 +136,8 @@ async function begin(item, at = 0) {
   show(item);
   audio.pause();
   $("toggle").classList.add("busy");
-  const opened = await trying(() => api("/api/v1/play", {
-    method: "POST",
-    body: { target: item.id, quality: $("quality").value, offline: false },
-  }));
+  const body = { target: item.id, quality: $("quality").value, offline: false };
+  const opened = await trying(() => api("/api/v1/play", { method: "POST", body }));
   if (mine !== state.opening) return; // another track was chosen meanwhile
   $("toggle").classList.remove("busy");
   if (!opened) return;
@@ -181,10 +178,8 @@ function position(seconds) {
   wave.played = share;
   $("elapsed").textContent = clock(seconds);
   $("length").textContent = clock(state.duration);
-  const slider = $("wave");
-  slider.setAttribute("aria-valuemax", Math.round(state.duration));
-  slider.setAttribute("aria-valuenow", Math.round(seconds));
-  slider.setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(state.duration)}`);
+  const aria = { valuemax: Math.round(state.duration), valuenow: Math.round(seconds), valuetext: `${clock(seconds)} of ${clock(state.duration)}` };
+  for (const [name, value] of Object.entries(aria)) $("wave").setAttribute(`aria-${name}`, value);
 }
 
 function seek(seconds) {
