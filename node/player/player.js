@@ -161,7 +161,7 @@ function show(item) {
   $("title").textContent = item.title;
   $("artist").textContent = item.artist;
   cover($("cover"), item);
-  document.title = `${item.title} — ${item.artist}`;
+  document.title = [item.title, item.artist].filter(Boolean).join(" — ");
   state.duration = item.duration_ms / 1000;
   wave.peaks = [];
   wave.segments = [];
