@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``marina --version`` answers in a blink.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -40,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "logs": "show the node's log",
 }
 
+NEGATION = "\N{MINUS SIGN}"
 EPILOG = """exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not running, 4 not found, 5 not permitted or locked,
 6 licence needed, 7 network or timeout, 8 partial or degraded, 130 interrupted (resumable)"""
 
@@ -64,13 +66,20 @@ def main(argv: list[str]) -> int:
         return 0
     parser, name = _parser(argv)
     try:
-        args = parser.parse_args(argv)
+        # The options that every command has may stand anywhere, so they are taken out first.
+        args, rest = _shared_options().parse_known_args([_guarded(word) for word in argv])
+        args = parser.parse_args(rest, args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     if name is None:
         parser.print_help()
         return 2 if argv else 0
     return _run(name, args)
+
+
+def _guarded(word: str) -> str:
+    """Keep argparse from taking a negated query word, like ``-tag:live``, for an option."""
+    return NEGATION + word[1:] if re.fullmatch(r"-[a-z]+:.*", word) else word
 
 
 def _parser(argv: list[str]) -> tuple[_Parser, str | None]:
@@ -105,7 +114,7 @@ def _command_name(argv: list[str]) -> str | None:
 
 
 def _shared_options() -> _Parser:
-    shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     group = shared.add_argument_group("for every command")
     group.add_argument("--home", metavar="DIR", help="the node's home (default $MARINA_HOME or ~/.marina)")
     group.add_argument("--json", action="store_true", help="one JSON object; one a line for progress")

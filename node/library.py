@@ -15,7 +15,7 @@ import trio
 
 from marina.cid import Cid, check_cid, cid_text
 from marina.clock import Clock
-from marina.errors import MalformedError, MarinaError, NotFoundError
+from marina.errors import MalformedError, MarinaError, NotFoundError, UsageError
 from marina.ids import Account, ReleaseId, TrackId, account_text, release_text, track_text
 from node.swarm import Swarm
 from p2p.links import Link, is_link, parse_link
@@ -29,6 +29,7 @@ from storage.library.models import ReleaseEntry, TrackEntry
 from storage.library.search import SearchIndex
 
 log = logging.getLogger("marina.node.library")
+PAGE_MAX = 100
 _TIERS = {0: "preview", 1: "stream", 2: "original"}
 
 
@@ -254,9 +255,9 @@ class Library:
     async def local_releases(self, query: str, limit: int) -> list[Cid]:
         """Return the releases whose tracks fit a query, for peers that ask; only signed public ones."""
         try:
-            page = await self._index.search(query, limit=4 * limit)
-        except MarinaError:
-            return []
+            page = await self._index.search(query, limit=PAGE_MAX)
+        except UsageError:
+            return []  # the peer's query is not one of our language
         cids = dict.fromkeys(check_cid(hit.track.release_cid) for hit in page.hits)
         return list(cids)[:limit]
 

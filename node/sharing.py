@@ -39,7 +39,7 @@ def share_link(services: Services, target: Target) -> dict[str, object]:
 
 
 def shareable_addresses(listen: list[str]) -> tuple[str, ...]:
-    """Return addresses for others, those that reach farthest first; loopback only if nothing else is there."""
+    """Return addresses for others, loopback only if there is nothing else."""
     far = [each for each in listen if not _is_loopback(each)]
     return tuple(far or listen)
 

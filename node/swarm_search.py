@@ -1,4 +1,4 @@
-"""Searching the swarm: what peers name is fetched, its signature checked, and listed here; then it is found."""
+"""Searching the swarm: what peers name is fetched, checked and listed here; then it is found."""
 
 from __future__ import annotations
 

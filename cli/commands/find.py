@@ -6,6 +6,7 @@ import argparse
 
 from cli.api import Daemon
 from cli.console import Console, clean, human_time
+from cli.main import NEGATION
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Search and print numbered results, so that ``marina play 2`` works next."""
     ask_swarm = not (args.local or console.is_offline)
-    query = " ".join(f'"{word}"' if " " in word and ":" not in word else word for word in args.query)
+    words = [word.replace(NEGATION, "-", 1) for word in args.query]
+    query = " ".join(f'"{word}"' if " " in word and ":" not in word else word for word in words)
     found = Daemon(console).get("/api/v1/search", q=query, limit=args.limit, swarm=int(ask_swarm))
     items = found["items"]
     rows = [

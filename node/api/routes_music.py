@@ -42,7 +42,7 @@ class MusicRoutes:
         query = ctx.query.text("q", bytes_max=1024)
         ask = self._services.search.ask if ctx.query.flag("swarm", default=True) else None
         client = ctx.token.subject if ctx.token else "cli"
-        limit = ctx.query.whole("limit", 20, low=1, high=200)
+        limit = ctx.query.whole("limit", 20, low=1, high=100)
         found = await self._library.search(query, limit=limit, swarm=ask, client=client)
         if not found["items"]:
             found["hint"] = _no_results_hint(len(self._services.host.connected_peers()))

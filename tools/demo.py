@@ -1,0 +1,405 @@
+"""make demo: a whole swarm on this machine, from publishing to losing peers in the middle of a song.
+
+Starts real ``marina`` daemons in temporary homes on loopback: an artist, three operators, a listener.
+Everything goes through the command line and HTTP, as a user would; the decoder is libav, not ours.
+Exit 0 only if every chapter held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+PASSPHRASE = "a passphrase for the demo"
+CHAPTER_S = 90.0
+OPERATORS = 3
+SUFFIXES = {".opus", ".ogg", ".oga", ".mp3", ".flac", ".m4a", ".wav", ".aac"}
+DECODE = """
+import sys, hashlib, av
+digest = hashlib.sha256()
+with av.open(sys.argv[1]) as source:
+    resampler = av.AudioResampler(format="s16", layout="stereo", rate=48000)
+    for frame in source.decode(audio=0):
+        for part in resampler.resample(frame):
+            digest.update(bytes(part.planes[0])[: part.samples * 4])
+print(digest.hexdigest())
+"""
+
+
+class DemoError(Exception):
+    """A promise of the demo did not hold."""
+
+
+class Node:
+    """One ``marina`` daemon in a home of its own."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.home = root / name
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *words: str, passphrase: bool = False) -> list[str]:
+        """Return the command line of ``marina`` for this home."""
+        extra = ["--passphrase-fd", "0"] if passphrase else []
+        return [sys.executable, "-m", "cli", "--home", str(self.home), *words, *extra]
+
+    def init(self, **settings: str) -> None:
+        """Create the node."""
+        self.run("init", passphrase=True)
+        self.configure(profile="development", **{"storage.quota": "8GB"}, **settings)
+
+    def configure(self, **settings: str) -> None:
+        """Write settings."""
+        for key, value in settings.items():
+            self.run("config", "set", key, value)
+
+    def run(self, *words: str, passphrase: bool = False) -> Any:
+        """Run a command and return its last JSON object."""
+        done = subprocess.run(
+            [*self.command(*words, passphrase=passphrase), "--json"],
+            input=(PASSPHRASE + "\n").encode() if passphrase else b"",
+            capture_output=True,
+            timeout=CHAPTER_S,
+            check=False,
+        )
+        lines = done.stdout.decode().strip().splitlines()
+        if done.returncode not in (0, 8):
+            raise DemoError(
+                f"{self.name}: marina {' '.join(words)}: {lines[-1:] or done.stderr.decode()[-400:]}"
+            )
+        return json.loads(lines[-1]) if lines else None
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        self.process = subprocess.Popen(
+            self.command("daemon", passphrase=True),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write((PASSPHRASE + "\n").encode())
+        self.process.stdin.close()
+        deadline = time.monotonic() + 30
+        while not (self.home / "daemon.json").exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise DemoError(f"{self.name} did not start: see {self.home / 'logs' / 'marina.log'}")
+            time.sleep(0.05)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the daemon says of itself."""
+        return json.loads((self.home / "daemon.json").read_text())
+
+    def address(self) -> str:
+        """Return the first address with the peer id."""
+        return self.run("id")["addresses"][0]
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=10)
+        (self.home / "daemon.json").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask it to stop; insist if it does not."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=8)
+            return
+        self.process.kill()
+        self.process.wait(timeout=5)
+
+    def api(self, path: str) -> Any:
+        """GET from the local API as the command line does."""
+        token = (self.home / "api.token").read_text().strip()
+        request = Request(self.facts()["url"] + path, headers={"authorization": f"Bearer {token}"})
+        with urlopen(request, timeout=30) as reply:
+            return json.load(reply)["data"]
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def check(holds: bool, promise: str) -> None:
+    """Print the promise and whether it held; raise if not."""
+    say(f"   {'✓' if holds else '✗'} {promise}")
+    if not holds:
+        raise DemoError(promise)
+
+
+@contextlib.contextmanager
+def chapter(title: str) -> Iterator[None]:
+    """Time a chapter; longer than 90 s is a failure."""
+    say(f"\n{title}")
+    started = time.monotonic()
+    yield
+    took = time.monotonic() - started
+    check(took < CHAPTER_S, f"took {took:.1f} s (at most {CHAPTER_S:.0f} s)")
+
+
+def default_music() -> Path:
+    """Return the folder of the music package that comes with the demo."""
+    import immich_memories_music
+
+    return Path(immich_memories_music.__file__).parent
+
+
+def decoded(source: str) -> str:
+    """Return the hash of the PCM that libav decodes from a file or URL, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", DECODE, source], capture_output=True, timeout=CHAPTER_S, check=False
+    )
+    if done.returncode:
+        raise DemoError(f"the decoder failed: {done.stderr.decode()[-300:]}")
+    return done.stdout.decode().strip()
+
+
+def misspelt(title: str) -> str:
+    """Return the longest word of a title with two letters in the wrong order."""
+    word = max("".join(c if c.isalnum() else " " for c in title).split(), key=len)
+    middle = max(1, len(word) // 2 - 1)
+    return word[:middle] + word[middle + 1] + word[middle] + word[middle + 2 :] if len(word) > 3 else word
+
+
+class Story:
+    """The five nodes and what happens to them."""
+
+    def __init__(self, root: Path, music: Path) -> None:
+        self.artist = Node("artist", root)
+        self.operators = [Node(f"operator{i}", root) for i in range(1, OPERATORS + 1)]
+        self.listener = Node("listener", root)
+        self.nodes = [self.artist, *self.operators, self.listener]
+        self.music = music
+        self.files: dict[str, Path] = {}
+        self.tracks: list[dict[str, Any]] = []
+        self.played: set[str] = set()
+
+    def set_up(self) -> None:
+        """Create and start every node."""
+        say("Starting five nodes: an artist, three operators, a listener …")
+        for node in self.nodes:
+            node.init()
+        for node in [self.artist, *self.operators]:
+            node.start()
+        self.listener.configure(**{"swarm.bootstrap": ",".join(each.address() for each in self.operators)})
+        self.listener.start()
+
+    def publish(self) -> None:
+        """Chapter 1."""
+        done = self.artist.run(
+            "publish",
+            str(self.music),
+            "--title",
+            "Demo",
+            "--artist",
+            "The Demo",
+            "--replicas",
+            str(OPERATORS),
+        )
+        self.tracks = done["tracks"]
+        paths = sorted(
+            each for each in self.music.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file()
+        )
+        skipped = {each["file"] for each in done["skipped"]}
+        kept = [each for each in paths if each.name not in skipped]
+        check(
+            len(kept) == len(self.tracks) >= 3, f"{len(self.tracks)} tracks published, encrypted and signed"
+        )
+        self.files = {track["id"]: path for track, path in zip(self.tracks, kept, strict=True)}
+        self.release = done["release"]
+        link = self.artist.run("share", self.release)["link"]
+        say(f"   {link[:72]}…")
+        for operator in self.operators:
+            operator.run("join", link)
+        check(True, f"{OPERATORS} operators keep every track")
+
+    def find_and_play(self) -> None:
+        """Chapter 2."""
+        wanted = self.tracks[len(self.tracks) // 2]
+        typo = misspelt(wanted["title"])
+        found = self.listener.run("find", typo, "--limit", "100")
+        mine = [each for each in found["items"] if each["id"] == wanted["id"]]
+        check(
+            bool(mine), f"“{typo}” finds {wanted['title']!r} among {len(found['items'])} tracks of the swarm"
+        )
+        self.play(wanted["id"], min_peers=2)
+
+    def without_artist(self) -> None:
+        """Chapter 3."""
+        self.artist.kill()
+        check(
+            self.artist.process is not None and self.artist.process.poll() == -9, "the artist's node is gone"
+        )
+        fresh = next(track for track in self.tracks[::-1] if track["id"] not in self.played)
+        facts = self.play(fresh["id"], min_peers=1)
+        operators = {operator.facts()["peer"] for operator in self.operators}
+        check({each["peer"] for each in facts["peers"]} <= operators, "it came from the operators alone")
+
+    def lose_an_operator(self) -> None:
+        """Chapter 4."""
+        fresh = [track for track in self.tracks if track["id"] not in self.played]
+        longest = max(fresh or self.tracks, key=lambda track: track["duration_ms"])
+        size = self.files[longest["id"]].stat().st_size
+        bytes_per_s = size * 1000 / longest["duration_ms"]
+        cap = f"{2 * bytes_per_s * 8 / 1e6:.3f}Mbit"
+        for operator in self.operators:
+            operator.stop()
+            operator.configure(**{"swarm.upload_cap": cap})
+            operator.start()
+        for operator in self.operators:
+            self.listener.run("peers", "connect", operator.address())
+        session = self.listener.run("play", longest["id"], "--quality", "original", "--url")
+        victim = self.operators[0]
+        player = Player(session["url"], bytes_per_s, expected=size)
+        player.start()
+        killed_at = self._kill_in_the_middle(victim, session["session"], size)
+        player.join(timeout=CHAPTER_S)
+        check(
+            player.error is None and player.body is not None,
+            f"played to the end ({player.error or 'no error'})",
+        )
+        check(0.05 < killed_at < 0.95, f"{victim.name} was killed with {killed_at:.0%} of the track fetched")
+        check(player.late_s < 0.3, f"the sound did not break (worst delay {player.late_s * 1000:.0f} ms)")
+        self._compare(longest["id"], player.body or b"", session["url"])
+        facts = self.listener.api(f"/api/v1/player/sessions/{session['session']}")
+        say(f"   {facts['title']}: {len(facts['peers'])} peers, {cap}/s upload each")
+
+    def play(self, track: str, *, min_peers: int) -> dict[str, Any]:
+        """Play one track at the original tier and compare it with the artist's file."""
+        self.played.add(track)
+        session = self.listener.run("play", track, "--quality", "original", "--url")
+        sound = decoded(session["url"])
+        facts = self.listener.api(f"/api/v1/player/sessions/{session['session']}")
+        with urlopen(session["url"], timeout=60) as reply:
+            body = reply.read()
+        say(
+            f"   {facts['title']}: first sound {facts['first_sound_ms']:.0f} ms, "
+            f"{len(facts['peers'])} peers, {facts['bytes_per_s'] / 1e6:.1f} MB/s"
+        )
+        check(
+            len(facts["peers"]) >= min_peers, f"fetched encrypted from {len(facts['peers'])} peers, verified"
+        )
+        check(body == self.files[track].read_bytes(), "the bytes served are the artist's file")
+        check(
+            sound == decoded(str(self.files[track])), "libav decodes the stream to the same PCM as the file"
+        )
+        part = urlopen(Request(session["url"], headers={"range": "bytes=1000-1999"}), timeout=30)
+        check(part.status == 206 and part.read() == body[1000:2000], "a Range request gets exactly its bytes")
+        return facts
+
+    def _compare(self, track: str, body: bytes, url: str) -> None:
+        check(body == self.files[track].read_bytes(), "every byte is the artist's")
+        check(decoded(url) == decoded(str(self.files[track])), "the decoded PCM is the same")
+
+    def _kill_in_the_middle(self, victim: Node, session: str, size: int) -> float:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            facts = self.listener.api(f"/api/v1/player/sessions/{session}")
+            share = facts["bytes_fetched"] / size
+            if share > 0.3 or facts["complete"]:
+                victim.kill()
+                return float(share)
+            time.sleep(0.02)
+        raise DemoError("the track was never fetched to a third")
+
+
+class Player(threading.Thread):
+    """Reads a stream at the pace of its sound and notes when the next byte came too late."""
+
+    REALTIME_S = 45.0
+    START_S = 1.0
+
+    def __init__(self, url: str, bytes_per_s: float, *, expected: int) -> None:
+        super().__init__(daemon=True)
+        self._url, self._bytes_per_s, self._expected = url, bytes_per_s, expected
+        self.late_s = 0.0
+        self.body: bytes | None = None
+        self.error: str | None = None
+
+    def run(self) -> None:
+        """Play; the first 45 s at the pace of the sound, the rest as fast as it comes."""
+        body = bytearray()
+        try:
+            with urlopen(self._url, timeout=30) as reply:
+                started = None
+                while len(body) < self._expected:
+                    part = reply.read1(16384)
+                    if not part:
+                        break
+                    now = time.monotonic()
+                    started = started or now + self.START_S
+                    due = started + len(body) / self._bytes_per_s
+                    if due - started < self.REALTIME_S:
+                        self.late_s = max(self.late_s, now - due)
+                        body += part
+                        ahead = started + len(body) / self._bytes_per_s - now - 5.0
+                        time.sleep(max(0.0, ahead))  # a player buffers a few seconds, not the whole song
+                    else:
+                        body += part
+            self.body = bytes(body)
+        except OSError as err:
+            self.error = str(err)
+
+
+def main() -> int:
+    """Tell the story and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--music", type=Path, help="a folder of music instead of the one that comes along")
+    parser.add_argument("--keep", action="store_true", help="leave the swarm running")
+    args = parser.parse_args()
+    os.environ.pop("MARINA_PASSPHRASE_FILE", None)
+    root = Path(tempfile.mkdtemp(prefix="marina-demo-"))
+    story = Story(root, (args.music or default_music()).expanduser().resolve())
+    ok = False
+    try:
+        story.set_up()
+        with chapter("1  Publish: encrypt, sign, share; three operators join"):
+            story.publish()
+        with chapter("2  Find and play: a misspelt word, several peers, an outside decoder"):
+            story.find_and_play()
+        with chapter("3  The artist is gone"):
+            story.without_artist()
+        with chapter("4  An operator dies in the middle of a song"):
+            story.lose_an_operator()
+        ok = True
+        say("\nEverything held.")
+    except DemoError as err:
+        say(f"\nThe demo failed: {err}\nThe homes with their logs are in {root}")
+    finally:
+        if ok and args.keep:
+            link = story.listener.run("up")["link"]
+            say(f"The swarm stays up. Player of the listener: {link}  (60 s; again: marina up)")
+            say(f"Stop it: for home in {root}/*; do marina --home $home stop; done; rm -r {root}")
+        else:
+            for node in story.nodes:
+                node.stop()
+            left = [node.name for node in story.nodes if node.process and node.process.poll() is None]
+            if left:
+                say(f"still running: {', '.join(left)}")
+                ok = False
+            if ok:
+                shutil.rmtree(root)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
