@@ -15,6 +15,8 @@ QUERY_FIELDS_MAX = 64
 TEXT_BYTES_MAX = 4096
 TEXTS_MAX = 256
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
+DEPTH_MAX = 32
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -125,6 +127,7 @@ def parse_body(body: bytes) -> Fields:
     """
     if not body:
         return Fields({})
+    _check_depth(body)
     try:
         value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as err:
@@ -147,6 +150,20 @@ def parse_query(query: bytes) -> Fields:
         return Fields(_unique(pairs))
     except ValueError as err:
         raise BadRequestError("the query is not valid: each name once, percent-encoded UTF-8") from err
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse deep nesting before the decoder recurses into it.
+
+    Its recursion is in C, and a library that raises Python's recursion limit (py_ecc does, at import)
+    turns a body of brackets into a crash of the whole process.
+    """
+    depth = 0
+    for token in _TOKENS.finditer(body):
+        first = body[token.start()]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > DEPTH_MAX:
+            raise BadRequestError(f"the body is nested deeper than {DEPTH_MAX}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
