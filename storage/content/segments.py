@@ -8,6 +8,7 @@ Source: design, security §1.3 and architecture §13.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -62,10 +63,16 @@ class CipherRun:
         return bytes(4) + index.to_bytes(7) + bytes((is_last,))
 
     def aad(self, index: int, *, is_last: bool) -> bytes:
-        """Return the bytes that the tag also covers."""
-        return encode(
-            ["marina/v1/seg", self.track_id, self.tier, self.suite, self.file_salt, index, int(is_last)]
-        )
+        """Return E["marina/v1/seg", track_id, tier, suite, file_salt, index, last]; the tag covers it."""
+        prefix = _aad_prefix(self.track_id, self.tier, self.suite, self.file_salt)
+        return prefix + encode(index) + encode(int(is_last))
+
+
+@lru_cache(maxsize=64)
+def _aad_prefix(track_id: TrackId, tier: int, suite: int, file_salt: bytes) -> bytes:
+    """Return what all AADs of one run begin with: the array without its last two items."""
+    whole = encode(["marina/v1/seg", track_id, tier, suite, file_salt, 0, 0])
+    return whole[: -2 * len(encode(0))]
 
 
 class SegmentSealer:
