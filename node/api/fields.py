@@ -16,7 +16,8 @@ TEXT_BYTES_MAX = 4096
 TEXTS_MAX = 256
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 DEPTH_MAX = 32
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+"""A string, whole or unfinished, or a bracket; possessive, so that no body takes quadratic time."""
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
