@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 from libp2p.abc import IHost
 from libp2p.kad_dht.peer_routing import PeerRouting
@@ -149,19 +150,29 @@ class BoundedProviderStore(ProviderStore):  # type: ignore[misc]
             del self._addresses[peer]
 
     def _usable(self, addrs: list[Multiaddr]) -> list[Multiaddr]:
-        found: list[Multiaddr] = []
-        for each in addrs[: 4 * self._limits.addresses_max]:
-            try:
-                parts = addresses.parse(str(each))
-            except MalformedError:
-                continue
-            if parts.port and parts.peer is None:
-                found.append(each)
-        return found[: self._limits.addresses_max]
+        looked_at = addrs[: 4 * self._limits.addresses_max]
+        return [each for each in looked_at if _facts(each.to_bytes()).is_usable][: self._limits.addresses_max]
 
     def _is_old(self, since_s: float) -> bool:
         return self._clock.monotonic_s() - since_s >= self._limits.validity_s
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    is_usable: bool
+    subnet: str | None
+
+
+@lru_cache(maxsize=4096)
+def _facts(address: bytes) -> _Facts:
+    """Return what matters of an address; taking one apart costs more than all the rest of a record."""
+    try:
+        parts = addresses.parse(str(Multiaddr(address)))
+    except MalformedError:
+        return _Facts(is_usable=False, subnet=None)
+    is_usable = parts.port > 0 and parts.peer is None
+    return _Facts(is_usable, subnet_of(parts.host) if is_usable else None)
+
+
 def _subnet(address: Multiaddr) -> str | None:
-    return subnet_of(addresses.parse(str(address)).host)
+    return _facts(address.to_bytes()).subnet
