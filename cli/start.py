@@ -55,6 +55,12 @@ def create_node(
     return owner.words(passphrase).reveal().split()
 
 
+def operator_settings(quota: str | None) -> dict[str, str]:
+    """Return the settings of an operator, in an order in which each fits those before it."""
+    space = {"storage.quota": quota, "operator.offered": quota} if quota else {}
+    return {**space, "operator.accept_pledges": "true"}
+
+
 def is_initialised(console: Console) -> bool:
     """Return whether the home has an identity."""
     return Home(console.home).vault.exists()
@@ -98,9 +104,7 @@ def running(console: Console) -> Daemon | None:
     return daemon if daemon.is_running() else None
 
 
-def ensure_daemon(
-    console: Console, *, passphrase_fd: int | None, overrides: dict[str, str], quota: str | None
-) -> None:
+def ensure_daemon(console: Console, *, passphrase_fd: int | None, settings: dict[str, str]) -> None:
     """Make the node if there is none, and start its daemon in the background if none runs.
 
     Raises:
@@ -110,10 +114,9 @@ def ensure_daemon(
 
     sources = passphrase_sources(passphrase_fd)
     assert isinstance(sources, PassphraseSources)
-    flags = dict(overrides) | ({"storage.quota": quota} if quota else {})
     if not is_initialised(console):
         passphrase = sources.read_new()
-        words = create_node(console, passphrase, flags=flags)
+        words = create_node(console, passphrase, flags=settings)
         console.hint(show_words(words))
     elif running(console):
         return

@@ -6,6 +6,7 @@ from marina.errors import MarinaError
 from node.canary import LoopCanary
 from node.health import CheckResult, Health
 from node.services import Services
+from p2p.announce import AnnounceState
 
 LAG_S_MAX = 1.0
 NO_PEERS = (
@@ -44,6 +45,13 @@ def register_checks(services: Services, canary: LoopCanary) -> None:
             return CheckResult(Health.DEGRADED, NO_PEERS)
         return CheckResult(Health.HEALTHY, f"{peers} peers connected")
 
+    async def provide() -> CheckResult:
+        health = services.discovery.announce_health()
+        if health.state is AnnounceState.OK:
+            return CheckResult(Health.HEALTHY, health.message)
+        return CheckResult(Health.DEGRADED, health.message)
+
+    services.health.register("provide", provide)
     services.health.register("database", database)
     services.health.register("cache", cache)
     services.health.register("swarm", swarm)

@@ -61,6 +61,7 @@ from storage.paths import Home
 log = logging.getLogger("marina.node")
 API_KEY_FILE = "api.key"
 REDIAL_EVERY_S = 60.0
+PEERS_WANTED = 4
 _STOP_S = 4.0
 _GRACE_S = 0.3
 """For the reply to the request that asked to stop, and for others that are nearly done."""
@@ -163,6 +164,9 @@ class _Daemon:
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(services.jobs.run)
+            await nursery.start(services.discovery.run)
+            await nursery.start(services.search_server.run)
+            await nursery.start(services.replication.run)
             await nursery.start(services.playback.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
@@ -186,7 +190,9 @@ class _Daemon:
                 router=router, tokens=tokens, policy=policy, clock=services.clock, metrics=metrics
             )
 
-        server = ApiServer(make_app=make_app, settings=services.settings.api)
+        server = ApiServer(
+            make_app=make_app, settings=services.settings.api, unix_path=services.home.root / "api.sock"
+        )
         canary = LoopCanary(registry=services.registry)
         register_checks(services, canary)
         address_file = services.home.daemon_address
@@ -243,7 +249,6 @@ async def _infrastructure(services: Services) -> AsyncIterator[None]:
 async def _network(services: Services) -> AsyncIterator[None]:
     services.chunk_server.attach(services.host)
     services.block_server.attach(services.host)
-    services.search_server.attach(services.host)
     async with trio.open_nursery() as nursery:
         await nursery.start(services.host.run)
         yield
@@ -253,7 +258,7 @@ async def _network(services: Services) -> AsyncIterator[None]:
 
 
 async def _keep_dialling(services: Services) -> None:
-    """Reach bootstrap nodes and peers of earlier sessions whenever nobody is connected."""
+    """Reach the bootstrap nodes whenever few peers are connected; anchors have their own keeper."""
     bootstrap: list[tuple[PeerId, tuple[str, ...]]] = []
     for text in services.settings.swarm.bootstrap:
         try:
@@ -263,9 +268,9 @@ async def _keep_dialling(services: Services) -> None:
             continue
         if parts.peer is not None:
             bootstrap.append((parts.peer, (text,)))
-    while True:
-        if len(services.host.connected_peers()) < 4:
-            await services.swarm.dial_known(bootstrap)
+    while bootstrap:
+        if len(services.host.connected_peers()) < PEERS_WANTED:
+            await services.swarm.dial_all(bootstrap)
         await trio.sleep(REDIAL_EVERY_S if services.host.connected_peers() else REDIAL_EVERY_S / 4)
 
 

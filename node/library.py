@@ -184,6 +184,18 @@ class Library:
         release = await self._catalog.release(track.release_id)
         return self._target(await self.bring(check_cid(release.cid)), TrackId(track.track_id))
 
+    async def resolve_release_cid(self, cid: Cid) -> Target:
+        """Return a whole release by its CID, its manifests brought here if need be."""
+        return self._target(await self.bring(cid), None)
+
+    async def block(self, root: Cid, cid: Cid) -> bytes:
+        """Return a small block of a release, from peers if need be."""
+        return await self._fetcher.block(root, cid)
+
+    async def mark_local(self, target: Target) -> None:
+        """Note that the audio of a target is on this disk."""
+        await self._catalog.mark([track.track_id for track in target.meant], is_local=True)
+
     async def release(self, typed: str) -> SignedRelease:
         """Return the signed release that a target names."""
         if is_link(typed):

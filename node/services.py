@@ -12,13 +12,15 @@ from marina.cid import Cid
 from marina.clock import Clock
 from marina.ids import PeerId
 from marina.metrics import Registry
+from marina.schema import encode_record
 from marina.secret import Secret
+from node.discovery import Discovery
 from node.health import HealthMonitor
 from node.jobs import Jobs
 from node.library import Library
 from node.playback import Playback
 from node.providers import SwarmProviders
-from node.replication import Replication
+from node.replication import Keeper, Replication, check_binding_with
 from node.settings import Settings
 from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
@@ -78,6 +80,8 @@ class Services:
     playback: Playback
     search: SwarmSearch
     search_server: SearchServer
+    discovery: Discovery
+    keeper: Keeper
     replication: Replication
     jobs: Jobs
     health: HealthMonitor
@@ -111,7 +115,12 @@ def build_services(
         upload_bytes_per_s=settings.swarm.upload_cap_bytes_per_s,
         download_bytes_per_s=settings.swarm.download_cap_bytes_per_s,
     )
-    swarm = Swarm(host=host, store=store)
+    discovery = Discovery(
+        host=host, store=store, pins=blocks.pins, device=owner.device, account=owner.account,
+        binding=lambda: encode_record(owner.binding), check_binding=check_binding_with(clock),
+        settings=settings.swarm, clock=clock, registry=registry,
+    )  # fmt: skip
+    swarm = Swarm(host=host, anchors=discovery.anchors, finder=discovery.finder)
     client = ChunkClient(host=host, clock=clock, config=chunk_config, metrics=metrics)
 
     def is_denied(cid: Cid) -> bool:
@@ -126,6 +135,10 @@ def build_services(
         account=owner.account,
     )  # fmt: skip
     providers = SwarmProviders(host=host, client=client, finder=swarm, release_of=swarm.release_of)
+    keeper = Keeper(
+        blocks=blocks, library=library, providers=providers, swarm=swarm, discovery=discovery,
+        denylist=denylist, clock=clock,
+    )  # fmt: skip
     return Services(
         home=home,
         settings=settings,
@@ -154,9 +167,25 @@ def build_services(
         playback=Playback(blocks=blocks, source=providers, block=releases.block, lease=blocks.pins.lease),
         search=SwarmSearch(host=host, library=library, swarm=swarm),
         search_server=SearchServer(
-            search=local_hits(library, blocks), clock=clock, is_answering=settings.swarm.answer_searches
+            host=host,
+            search=local_hits(library, blocks, is_answering=settings.swarm.answer_searches),
+            denylist=denylist,
+            clock=clock,
         ),
-        replication=Replication(store=store, pins=blocks.pins, swarm=swarm),
+        discovery=discovery,
+        keeper=keeper,
+        replication=Replication(
+            host=host,
+            store=store,
+            owner=owner,
+            library=library,
+            keeper=keeper,
+            client=client,
+            swarm=swarm,
+            denylist=denylist,
+            settings=settings.operator,
+            clock=clock,
+        ),
         jobs=Jobs(),
         health=HealthMonitor(clock=clock),
     )

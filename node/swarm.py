@@ -1,7 +1,7 @@
 """Who may have what: hints from links, manifests, searches and earlier use, and the peers connected now.
 
 Hints are few and cheap, so they are kept for as long as the node runs, the latest for each root; what
-must survive a restart is in the catalogue (where a release came from) and the address book.
+must survive a restart is in the catalogue (where a release came from) and in the anchors.
 """
 
 from __future__ import annotations
@@ -9,44 +9,35 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
-from typing import Annotated
 
 import trio
 
 from marina.cid import Cid
 from marina.errors import MalformedError, NetworkError
 from marina.ids import PeerId
-from marina.schema import U64, Size, decode_record, encode_record, record
+from p2p.anchors import AnchorBook
 from p2p.host import Host
 from p2p.peerid import to_libp2p
-from storage.kv import KeyValueStore, Table
+from p2p.providers import ProviderFinder, Query
 
 log = logging.getLogger("marina.node.swarm")
 ROOTS_MAX = 20_000
 PEERS_PER_ROOT_MAX = 16
 ADDRESSES_MAX = 8
-ANCHORS_MAX = 64
 _DIAL_TIMEOUT_S = 4.0
+_LOOK_S = 8.0
+_LOOK_EVERY_S = 30.0
 _DIALS_AT_ONCE = 4
-_Address = Annotated[str, Size(1, 256)]
-
-
-@record("marina/address-book/1")
-@dataclass(frozen=True, slots=True)
-class BookEntry:
-    """Where a peer was reached last."""
-
-    addresses: Annotated[tuple[_Address, ...], Size(0, ADDRESSES_MAX)]
-    seen_s: U64
 
 
 class Swarm:
     """Finds and dials peers for the rest of the node."""
 
-    def __init__(self, *, host: Host, store: KeyValueStore) -> None:
+    def __init__(self, *, host: Host, anchors: AnchorBook, finder: ProviderFinder) -> None:
         self._host = host
-        self._book = Table(store, "address-book")
+        self._anchors = anchors
+        self._finder = finder
+        self._looked_s: OrderedDict[Cid, float] = OrderedDict()
         self._hints: OrderedDict[Cid, OrderedDict[PeerId, tuple[str, ...]]] = OrderedDict()
         self._release_of: dict[Cid, Cid] = {}
         self._releases: dict[Cid, None] = {}
@@ -99,7 +90,10 @@ class Swarm:
         return list(self._hints.get(root, {}).items())
 
     async def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
-        """Yield (peer, addresses): hinted and connected, hinted, then every other connected peer."""
+        """Yield (peer, addresses): hinted and connected, hinted, other connected ones, then what is found.
+
+        The wider search (DHT, gossip, local network) is made at most every half minute for a root.
+        """
         hinted = dict(self._hints.get(root, {}))
         order = sorted(hinted, key=lambda peer: not self._host.is_connected(peer))
         for peer in order:
@@ -107,6 +101,22 @@ class Swarm:
         for peer in self._host.connected_peers():
             if peer not in hinted:
                 yield peer, ()
+        if not self._may_look(root):
+            return
+        async with self._finder.find(Query((root,)), timeout_s=_LOOK_S) as providers:
+            async for provider in providers:
+                self.note_provider(root, provider.peer, provider.addresses)
+                yield provider.peer, provider.addresses
+
+    def _may_look(self, root: Cid) -> bool:
+        now_s = trio.current_time()
+        if now_s - self._looked_s.get(root, float("-inf")) < _LOOK_EVERY_S:
+            return False
+        self._looked_s[root] = now_s
+        self._looked_s.move_to_end(root)
+        while len(self._looked_s) > ROOTS_MAX:
+            self._looked_s.popitem(last=False)
+        return True
 
     async def connected_providers(self, cid: Cid) -> AsyncIterator[PeerId]:
         """Yield peers that may have a block, dialled by now; those that do not answer are left out."""
@@ -131,22 +141,18 @@ class Swarm:
         return True
 
     async def addresses_of(self, peer: PeerId) -> tuple[str, ...]:
-        """Return where a peer was reached in earlier sessions."""
-        data = await self._book.get(peer.encode())
-        return decode_record(BookEntry, data).addresses if data else ()
+        """Return where a peer is said to be: by hints, or by earlier sessions."""
+        for peers in self._hints.values():
+            if peers.get(peer):
+                return peers[peer]
+        return next((each.addresses for each in self._anchors.all() if each.peer == peer), ())
 
-    async def remember(self, peer: PeerId, addresses: Iterable[str], now_s: int) -> None:
-        """Write down where a peer is reached."""
-        kept = tuple(dict.fromkeys(addresses))[:ADDRESSES_MAX]
-        if kept:
-            await self._book.put(peer.encode(), encode_record(BookEntry(kept, now_s)))
+    async def remember(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        """Keep the address of a peer that the owner named, for later sessions."""
+        await self._anchors.seen(peer, tuple(addresses))
 
-    async def dial_known(self, bootstrap: Iterable[tuple[PeerId, tuple[str, ...]]]) -> int:
-        """Dial bootstrap peers and those of earlier sessions; return how many are connected."""
-        rows = await self._book.scan(limit=ANCHORS_MAX)
-        known = {PeerId(key.decode()): decode_record(BookEntry, value) for key, value in rows}
-        latest = sorted(known, key=lambda peer: -known[peer].seen_s)
-        targets = dict(bootstrap) | {peer: known[peer].addresses for peer in latest}
+    async def dial_all(self, known: Iterable[tuple[PeerId, tuple[str, ...]]]) -> int:
+        """Dial peers side by side; return how many are connected."""
         limiter = trio.CapacityLimiter(_DIALS_AT_ONCE)
 
         async def dial(peer: PeerId, addresses: tuple[str, ...]) -> None:
@@ -154,6 +160,6 @@ class Swarm:
                 await self.reach(peer, addresses)
 
         async with trio.open_nursery() as nursery:
-            for peer, addresses in targets.items():
+            for peer, addresses in known:
                 nursery.start_soon(dial, peer, addresses)
         return len(self._host.connected_peers())

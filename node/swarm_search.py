@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from random import SystemRandom
 
 import trio
 
@@ -15,13 +15,10 @@ from marina.ids import PeerId
 from node.library import Library, SwarmAnswer
 from node.swarm import Swarm
 from p2p.host import Host
-from p2p.search.client import SearchClient
-from p2p.wire.search import ReleaseHit
+from p2p.search.client import SwarmSearch as PeerSearch
+from p2p.wire.search import HITS_MAX, QUERY_BYTES_MAX, ReleaseHit
 from storage.blocks.protocol import BlockStore
 from storage.content.track import MANIFEST_BYTES_MAX
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 log = logging.getLogger("marina.node.search")
 TIMEOUT_S = 3.0
@@ -34,28 +31,31 @@ class SwarmSearch:
 
     def __init__(self, *, host: Host, library: Library, swarm: Swarm) -> None:
         self._host = host
-        self._client = SearchClient(host=host)
+        self._client = PeerSearch(host=host, rng=SystemRandom())
         self._library = library
         self._swarm = swarm
         self._limiter = trio.CapacityLimiter(FETCHES_AT_ONCE)
 
     async def ask(self, query: str, limit: int) -> SwarmAnswer:
         """Return how many new releases came from how many peers; they are in the catalogue now."""
+        words = _askable(query)
+        peers = len(self._host.connected_peers())
+        if not words or not peers:
+            return SwarmAnswer(0, 0, 0)
         started_s = trio.current_time()
         seen: set[Cid] = set()
         new: list[Cid] = []
-        peers = 0
-        with trio.move_on_after(TIMEOUT_S):
-            async with self._client.ask(query, limit, timeout_s=TIMEOUT_S) as answers:
-                async with trio.open_nursery() as nursery:
-                    async for answer in answers:
-                        peers += 1
-                        for hit in answer.hits:
-                            cid = check_cid(hit.release)
-                            self._note(cid, answer.peer)
-                            if cid not in seen and len(seen) < NEW_RELEASES_MAX:
-                                seen.add(cid)
-                                nursery.start_soon(self._bring, cid, new)
+        with trio.move_on_after(2 * TIMEOUT_S):
+            async with (
+                self._client.search(words, limit=min(limit, HITS_MAX), timeout_s=TIMEOUT_S) as hits,
+                trio.open_nursery() as nursery,
+            ):
+                async for found in hits:
+                    cid = check_cid(found.hit.release)
+                    self._note(cid, found.peer)
+                    if cid not in seen and len(seen) < NEW_RELEASES_MAX:
+                        seen.add(cid)
+                        nursery.start_soon(self._bring, cid, new)
         return SwarmAnswer(len(new), peers, round((trio.current_time() - started_s) * 1000))
 
     def _note(self, cid: Cid, peer: PeerId) -> None:
@@ -71,21 +71,36 @@ class SwarmSearch:
                 log.info("a search hit is left out: %s", err)
 
 
-def local_hits(library: Library, blocks: BlockStore) -> Callable[[str, int], Awaitable[Sequence[ReleaseHit]]]:
+def local_hits(
+    library: Library, blocks: BlockStore, *, is_answering: bool
+) -> Callable[[str, int], Awaitable[Sequence[ReleaseHit]]]:
     """Return the search that peers get: releases whose manifests are here, by CID with their signature."""
 
     async def search(query: str, limit: int) -> Sequence[ReleaseHit]:
         hits: list[ReleaseHit] = []
-        for cid in await library.local_releases(query, limit):
-            try:
-                node = decode(await blocks.get(cid), limit_bytes=MANIFEST_BYTES_MAX)
-            except MarinaError:
-                continue  # listed, but its manifest was evicted: somebody else answers for it
-            if isinstance(node, dict) and isinstance(node.get("payload"), dict):
-                payload, signature = node["payload"], node.get("signature")
-                account = payload.get("account") if isinstance(payload, dict) else None
-                if isinstance(account, bytes) and isinstance(signature, bytes):
-                    hits.append(ReleaseHit(cid, account, signature))
+        for cid in await library.local_releases(query, limit) if is_answering else []:
+            hit = await _hit(blocks, cid)
+            if hit is not None:
+                hits.append(hit)
         return hits
 
     return search
+
+
+async def _hit(blocks: BlockStore, cid: Cid) -> ReleaseHit | None:
+    try:
+        node = decode(await blocks.get(cid), limit_bytes=MANIFEST_BYTES_MAX)
+    except MarinaError:
+        return None  # listed, but its manifest was evicted: somebody else answers for it
+    payload = node.get("payload") if isinstance(node, dict) else None
+    account = payload.get("account") if isinstance(payload, dict) else None
+    signature = node.get("signature") if isinstance(node, dict) else None
+    if isinstance(account, bytes) and isinstance(signature, bytes):
+        return ReleaseHit(cid, account, signature)
+    return None
+
+
+def _askable(query: str) -> str:
+    """Return the query as it may go over the wire: printable, bounded."""
+    printable = "".join(c if c.isprintable() else " " for c in query).strip()
+    return printable.encode()[:QUERY_BYTES_MAX].decode(errors="ignore").strip()

@@ -197,7 +197,8 @@ class Story:
         """Create and start every node."""
         say("Starting five nodes: an artist, three operators, a listener …")
         for node in self.nodes:
-            node.init()
+            operates = {"operator.offered": "4GB", "operator.accept_pledges": "true"} if node in self.operators else {}
+            node.init(**operates)
         for node in [self.artist, *self.operators]:
             node.start()
         self.listener.configure(**{"swarm.bootstrap": ",".join(each.address() for each in self.operators)})
@@ -230,7 +231,12 @@ class Story:
         say(f"   {link[:72]}…")
         for operator in self.operators:
             operator.run("join", link)
-        check(True, f"{OPERATORS} operators keep every track")
+        deadline = time.monotonic() + 60
+        status = self.artist.run("release", "status", self.release)
+        while not status["safe_to_close"] and time.monotonic() < deadline:
+            time.sleep(0.5)
+            status = self.artist.run("release", "status", self.release)
+        check(status["safe_to_close"], f"{status['replicas']}/{OPERATORS} replicas audited: safe to close")
 
     def find_and_play(self) -> None:
         """Chapter 2."""

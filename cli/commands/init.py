@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from cli.console import Console
-from cli.start import create_node, is_initialised, passphrase_sources, show_words
+from cli.start import create_node, is_initialised, operator_settings, passphrase_sources, show_words
 from marina.errors import UsageError
 from marina.secret import Secret
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     passphrase = sources.read_new()
     flags = {"storage.quota": args.quota} if args.quota else {}
     if args.role == "operator":
-        flags["operator.accept_pledges"] = "true"
+        flags = operator_settings(args.quota)
     made = create_node(console, passphrase, words=words, flags=flags)
     shown = None if words else made
     text = f"Restored the account in {console.home}." if words else f"Created a node in {console.home}."

@@ -6,7 +6,7 @@ import argparse
 
 from cli.api import Daemon
 from cli.console import Console, clean
-from cli.start import ensure_daemon
+from cli.start import ensure_daemon, operator_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Create and start the node if needed, offer space, and keep the release."""
-    ensure_daemon(
-        console,
-        passphrase_fd=args.passphrase_fd,
-        overrides={"operator.accept_pledges": "true"},
-        quota=args.quota,
-    )
+    settings = operator_settings(args.quota)
+    ensure_daemon(console, passphrase_fd=args.passphrase_fd, settings=settings)
     result: dict[str, object] = {}
     with console.progress("Fetching") as progress:
         for event in Daemon(console).stream("/api/v1/join", {"link": args.link}):

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from cli.api import Daemon
-from cli.console import Console, human_age, human_bytes
+from cli.console import Console, clean, human_age, human_bytes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,7 @@ def _lines(facts: dict) -> list[str]:  # type: ignore[type-arg]
         ),
         "   ".join((f"swarm    {swarm['peers']} peers", f"{received} in", f"{sent} out")),
         f"storage  {human_bytes(storage['bytes_used'])} of {human_bytes(storage['bytes_quota'])}",
+        f"provide  {clean(facts['provide']['text'])}",
         f"library  {facts['library']['tracks']} tracks   {facts['library']['releases']} releases",
         f"vault    {'locked' if facts['locked'] else 'unlocked'}",
     ]

@@ -19,6 +19,7 @@ from node.checks import NO_PEERS
 from node.jobs import Event, Report
 from node.services import Services
 from p2p import addresses
+from p2p.announce import AnnounceHealth
 from p2p.links import is_link, parse_link
 from storage.backup import create_backup
 from storage.backup_schedule import backup_path
@@ -58,6 +59,7 @@ class ControlRoutes:
                 },
                 "storage": {"bytes_used": stat.bytes_used, "bytes_quota": stat.bytes_quota},
                 "library": await services.library.counts(),
+                "provide": _provide(services.discovery.announce_health()),
             }
         )
 
@@ -111,7 +113,7 @@ class ControlRoutes:
         if parts.peer is None:
             raise UsageError("the address must end in /p2p/ and the peer's id")
         await self._services.host.dial(parts.peer, [text])
-        await self._services.swarm.remember(parts.peer, [text], self._services.clock.now_s())
+        await self._services.swarm.remember(parts.peer, [text])
         return Reply.ok({"peer": parts.peer})
 
     @route("POST", "/api/v1/peers/ban", scope=Scope.MODERATE_CONTENT)
@@ -217,6 +219,16 @@ class ControlRoutes:
         if len(typed) > 40:
             return PeerId(typed)
         raise NotFoundError(f"no peer {typed!r} is connected: see 'marina peers'")
+
+
+def _provide(health: AnnounceHealth) -> dict[str, object]:
+    return {
+        "state": health.state.value,
+        "roots": health.roots,
+        "due": health.due,
+        "behind_s": health.behind_s,
+        "text": health.message,
+    }
 
 
 def _reason(each: Reason) -> dict[str, object]:

@@ -53,7 +53,8 @@ class PublishRoutes:
             published = await self._services.publisher.publish(request, tell)
             await self._announce(published.signed, published.tracks)
             if replicas:
-                await self._services.replication.want(published.signed.cid, replicas)
+                target = await self._services.library.resolve_release_cid(published.signed.cid)
+                await self._services.replication.want(target, replicas)
             return _published(published)
 
         return Reply.stream(self._services.jobs.events(work))
@@ -63,7 +64,7 @@ class PublishRoutes:
         """Answer the releases of this owner."""
         items: list[dict[str, object]] = []
         for entry in await self._services.library.mine():
-            status = await self._services.replication.status(Cid(entry.cid))
+            status = self._services.replication.status(Cid(entry.cid))
             items.append(
                 {
                     "id": release_text(ReleaseId(entry.release_id)),
@@ -88,7 +89,8 @@ class PublishRoutes:
     async def replicate(self, ctx: ApiContext) -> Reply:
         """Ask operators to keep a release."""
         signed = await self._services.library.release(ctx.params["id"])
-        await self._services.replication.want(signed.cid, ctx.body.whole("replicas", low=0, high=100))
+        target = await self._services.library.resolve_release_cid(signed.cid)
+        await self._services.replication.want(target, ctx.body.whole("replicas", low=0, high=100))
         return Reply.ok(await self._status(signed))
 
     @route("POST", "/api/v1/releases/{id}/update", scope=Scope.WRITE_MUSIC)
@@ -128,23 +130,28 @@ class PublishRoutes:
         async def work(report: Report) -> Event:
             target = await self._services.library.resolve(text)
             until_s = self._services.clock.now_s() + self._services.settings.operator.pledge_length_s
-            await self._services.replication.hold(target, until_s)
-            return await fetch_tracks(self._services, target, None, report)
+            await self._services.keeper.hold(target, until_s)
+            result = await fetch_tracks(self._services, target, None, report)
+            await self._services.keeper.announce(target)
+            return result
 
         return Reply.stream(self._services.jobs.events(work))
 
     async def _announce(self, signed: SignedRelease, tracks: tuple[tuple[Cid, TrackManifest], ...]) -> None:
         fetched = FetchedRelease(signed, tracks, None)
         await self._services.library.add(fetched, is_mine=True, is_local=True)
+        roots = [each.layout.root for _, track in tracks for each in track.renditions]
+        await self._services.discovery.announce(signed, roots)
 
     async def _status(self, signed: SignedRelease) -> dict[str, object]:
-        status = await self._services.replication.status(signed.cid)
+        status = self._services.replication.status(signed.cid)
         return {
             "id": release_text(signed.release.release_id),
             "title": signed.release.title,
             "replicas": status.replicas,
             "wanted": status.wanted,
             "safe_to_close": status.is_safe_to_close,
+            "message": status.message,
             "pledges": [
                 {
                     "peer": each.peer,
