@@ -60,8 +60,10 @@ class Fields:
         return self._of(key, Link).cid
 
     def optional(self, key: str, read: Callable[[], T]) -> T | None:
-        """Return None for a null field, else what ``read`` makes of it."""
-        return None if self._map.get(key) is None else read()
+        """Return None for a null field, else what ``read`` makes of it; a missing field is an error."""
+        if key not in self._map:
+            raise self._outside(key)
+        return None if self._map[key] is None else read()
 
     def items(self, key: str, max_items: int, read: Callable[[Node], T]) -> tuple[T, ...]:
         """Return a list field of bounded length, each item read by ``read``."""

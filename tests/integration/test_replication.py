@@ -11,9 +11,7 @@ import trio
 from marina.cid import DAG_CBOR, Cid, cid_of
 from marina.clock import SystemClock
 from marina.errors import MalformedError, NetworkError
-from marina.ids import Account, PeerId
-from marina.schema import encode_record
-from marina.secret import Secret
+from marina.ids import PeerId
 from p2p.chunk.client import ChunkClient, Want
 from p2p.chunk.server import ChunkServer
 from p2p.denylist import Denylist, DenySet
@@ -28,11 +26,9 @@ from p2p.replication.planner import PlannerConfig, Stage
 from p2p.replication.pledges import PledgeBook, PledgePolicy
 from p2p.replication.service import OfferBook, ReplicationConfig, Replicator
 from p2p.wire.pledge import PROTOCOL, Answer, Progress
-from storage.identity.binding import Scope, decode_binding, issue_binding, verify_binding
-from storage.identity.device import DeviceKey
-from storage.identity.typed_data import account_of_key
 from storage.kv import MemoryKv, Table
-from tests.support.peers import MemorySegments, make_host, seed
+from tests.support.identities import identity
+from tests.support.peers import MemorySegments, make_host
 
 RELEASE = cid_of(b"a release", DAG_CBOR)
 PARTS = {i: bytes([i]) * 5000 for i in range(40)}
@@ -43,21 +39,6 @@ AUDITED = AuditedRoot(
 SIZE = sum(map(len, PARTS.values()))
 DAY = 86_400
 POLICY = PledgePolicy(is_open=True, offered_bytes=10**9)
-
-
-def identity(name: str, account_name: str | None = None) -> Identity:
-    """A device bound to an account of its own, or of another name."""
-    key = Secret(hashlib.sha256(f"account {account_name or name}".encode()).digest())
-    device = DeviceKey(seed(name))
-    binding = encode_record(
-        issue_binding(key, device, scopes=Scope.SERVE, epoch=0, now_s=SystemClock().now_s() - 10)
-    )
-
-    def check(data: bytes, peer: bytes) -> Account:
-        now_s = SystemClock().now_s()
-        return verify_binding(decode_binding(data), now_s=now_s, peer=peer, required_scopes=Scope.SERVE)
-
-    return Identity(Account(account_of_key(key.reveal())), device, lambda: binding, check)
 
 
 @dataclass
