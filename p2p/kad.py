@@ -27,7 +27,7 @@ from marina.cid import Cid
 from marina.clock import Clock
 from marina.errors import MalformedError
 from marina.ids import PeerId
-from p2p import addresses, kad_rpc
+from p2p import addresses, kad_rpc, vicinity
 from p2p.errors import P2PError
 from p2p.events import PeerConnected
 from p2p.host import Host
@@ -270,7 +270,7 @@ class Dht:
             log.debug("DHT peer %s gave no answer: %s", short(known.peer), err)
             self._kad.routing_table.remove_peer(to_libp2p(known.peer))
             return None
-        is_local = self._is_local(known.peer)
+        is_local = vicinity.is_local(self._host, known.peer)
         return kad_rpc.ProvidersReply(
             tuple(_dialable(each, is_local) for each in reply.providers),
             tuple(_dialable(each, is_local) for each in reply.closer),
@@ -281,15 +281,6 @@ class Dht:
             return tuple(str(each) for each in self._host.raw.get_peerstore().addrs(peer))
         except PeerStoreError:
             return ()
-
-    def _is_local(self, peer: PeerId) -> bool:
-        for connection in self._host.raw.get_network().get_connections(to_libp2p(peer)):
-            for address in connection.get_transport_addresses():
-                try:
-                    return addresses.parse(str(address)).is_local
-                except MalformedError:
-                    continue
-        return False
 
     async def _meet(self, peer: PeerId) -> None:
         """Take a newly connected peer into the table once identify says that it serves the DHT."""

@@ -15,7 +15,6 @@ from marina.cid import Cid, cid_text
 from marina.clock import Clock
 from marina.errors import MarinaError
 from marina.ids import Account, PeerId
-from p2p import addresses
 from p2p.errors import DialError, P2PError
 from p2p.host import Host
 from p2p.limits import subnet_of
@@ -25,6 +24,7 @@ from p2p.replication.audit import AuditedRoot, Auditor
 from p2p.replication.campaigns import CampaignBook
 from p2p.replication.client import PledgeClient
 from p2p.replication.planner import Candidate, Planner, Replica, Stage
+from p2p.vicinity import remote_address
 from p2p.wire.pledge import PROTOCOL, Offer, Progress
 
 if TYPE_CHECKING:
@@ -340,10 +340,5 @@ class Replicator:
         ]
 
     def _subnet(self, peer: PeerId) -> str | None:
-        for connection in self._host.raw.get_network().get_connections(to_libp2p(peer)):
-            for address in connection.get_transport_addresses():
-                try:
-                    return subnet_of(addresses.parse(str(address)).host)
-                except MarinaError:
-                    continue
-        return None
+        address = remote_address(self._host, peer)
+        return subnet_of(address.host) if address is not None else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from marina.cid import check_cid
-from marina.errors import MalformedError
+from marina.errors import MarinaError
 from marina.ids import Account
 from marina.schema import U64, Bytes20, Bytes32, Bytes36, Size, record
 from marina.signing import Signer, open_record, sign_record
@@ -27,6 +27,12 @@ FUTURE_S_MAX = 300
 """How far a sender's clock may be ahead."""
 AGE_S_MAX = 24 * 3600
 """A record older than this is news to nobody."""
+
+
+class OutOfTimeError(MarinaError):
+    """A record from the future or older than a day: clocks differ, so it is nobody's fault."""
+
+    code = "out_of_time"
 
 
 def artist_topic(account: Account) -> str:
@@ -78,7 +84,8 @@ def open_announcement(data: bytes, *, check_binding: CheckBinding, now_s: int) -
     """Return the announcement in a message.
 
     Raises:
-        MalformedError: not one, badly signed, another account's, or out of time.
+        MalformedError: not one, badly signed, or another account's.
+        OutOfTimeError: from the future or older than a day.
         MarinaError: what ``check_binding`` raises.
     """
     item = open_vouched(Announcement, data, check_binding)
@@ -93,7 +100,12 @@ def seal_have(item: Have, signer: Signer) -> bytes:
 
 
 def open_have(data: bytes, *, now_s: int) -> Have:
-    """Return the have record in a message; MalformedError unless signed by its peer and in time."""
+    """Return the have record in a message.
+
+    Raises:
+        MalformedError: not one, or not signed by its peer.
+        OutOfTimeError: from the future or older than a day.
+    """
     item = open_record(Have, data, "peer")
     for root in item.roots:
         check_cid(root)
@@ -102,6 +114,6 @@ def open_have(data: bytes, *, now_s: int) -> Have:
 
 
 def check_time(time_s: int, now_s: int) -> None:
-    """Raise MalformedError for a record from the future or older than a day."""
+    """Raise OutOfTimeError for a record from the future or older than a day."""
     if time_s > now_s + FUTURE_S_MAX or time_s + AGE_S_MAX < now_s:
-        raise MalformedError("the record's time is too far from now")
+        raise OutOfTimeError("the record's time is too far from now")
