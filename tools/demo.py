@@ -197,7 +197,11 @@ class Story:
         """Create and start every node."""
         say("Starting five nodes: an artist, three operators, a listener …")
         for node in self.nodes:
-            operates = {"operator.offered": "4GB", "operator.accept_pledges": "true"} if node in self.operators else {}
+            operates = (
+                {"operator.offered": "4GB", "operator.accept_pledges": "true"}
+                if node in self.operators
+                else {}
+            )
             node.init(**operates)
         for node in [self.artist, *self.operators]:
             node.start()
