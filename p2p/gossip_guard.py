@@ -59,7 +59,8 @@ class GossipConfig:
     """Behaviour of gossip.
 
     The thresholds are the design's starting values (security §5.2); weights and decays were tuned in
-    tests/hostile/test_discovery_hostile.py: seven invalid messages graylist a stranger, nine the best neighbour.
+    tests/hostile/test_discovery_hostile.py: seven invalid messages graylist a stranger, nine the best
+    neighbour.
 
     Attributes:
         degree, degree_low, degree_high: peers of a topic's mesh: wanted, fewest, most.
