@@ -7,48 +7,41 @@ merely played.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import trio
 
-from marina.cid import Cid, check_cid
+from marina.cid import Cid
 from marina.clock import Clock
 from marina.errors import MarinaError
 from marina.ids import Account, PeerId
 from marina.metrics import Registry
 from node.settings import SwarmSettings
-from p2p import addresses
 from p2p.anchors import AnchorBook, AnchorKeeper
 from p2p.announce import AnnounceHealth, Announcer, Reason
-from p2p.gossip import Gossip, GossipMessage, Verdict
+from p2p.gossip import Gossip
 from p2p.host import Host
 from p2p.kad import Dht
 from p2p.mdns import LanDiscovery
-from p2p.peerkey import peer_of_key
+from p2p.news import News
 from p2p.providers import DhtPath, GossipPath, HaveIndex, LanPath, ProviderFinder, ProviderPath
-from p2p.wire.gossip import (
-    TOPIC_RELEASES,
-    Announcement,
-    open_announcement,
-    seal_announcement,
-)
-from p2p.wire.pledge import CheckBinding
+from p2p.replication.client import Identity
+from p2p.replication.service import OfferBook
+from p2p.wire.gossip import Announcement
 from storage.content.release import SignedRelease
-from storage.identity.device import DeviceKey
 from storage.kv import KeyValueStore, Table
 from storage.pins import Pins
 from storage.retention import Retention
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
     from trio_typing import TaskStatus
 
 log = logging.getLogger("marina.node.discovery")
-ADDRESSES_MAX = 4
+NEWS_WAITING_MAX = 256
+Heard = Callable[[Announcement, PeerId], Awaitable[None]]
 
 
 class PinnedHoldings:
@@ -70,8 +63,9 @@ class Discovery:
 
     Attributes:
         haves: peers that said they have a root.
+        offers: what operators offer.
         finder: asks the DHT, gossip and the local network for providers.
-        on_release: told of each new release version that an artist's device announced.
+        heard: told of each release version that an artist's device announced.
     """
 
     def __init__(
@@ -80,106 +74,93 @@ class Discovery:
         host: Host,
         store: KeyValueStore,
         pins: Pins,
-        device: DeviceKey,
-        account: Account,
-        binding: Callable[[], bytes],
-        check_binding: CheckBinding,
+        identity: Identity,
         settings: SwarmSettings,
         clock: Clock,
         registry: Registry,
     ) -> None:
         rng = SystemRandom()
         self._host = host
-        self._device = device
-        self._account = account
-        self._binding = binding
-        self._check_binding = check_binding
         self._settings = settings
-        self._clock = clock
         self.haves = HaveIndex(clock=clock)
+        self.offers = OfferBook(clock=clock)
         self.anchors = AnchorBook(table=Table(store, "anchors"), clock=clock)
         self._keeper = AnchorKeeper(host=host, book=self.anchors, rng=rng)
-        self.dht = Dht(host=host, clock=clock)
+        self._dht = Dht(host=host, clock=clock)
         self._gossip = Gossip(host=host, clock=clock, registry=registry)
+        self._news_in, self._news_out = trio.open_memory_channel[tuple[Announcement, PeerId]](
+            NEWS_WAITING_MAX
+        )
+        self._news = News(
+            gossip=self._gossip,
+            host=host,
+            identity=identity,
+            clock=clock,
+            haves=self.haves,
+            offers=self.offers,
+            heard=self._note,
+        )
         self._lan = LanDiscovery(peer=host.peer_id, listen_addrs=lambda: host.listen_addrs, clock=clock)
-        paths: list[ProviderPath] = [GossipPath(haves=self.haves), DhtPath(dht=self.dht)]
+        paths: list[ProviderPath] = [GossipPath(haves=self.haves), DhtPath(dht=self._dht)]
         if settings.lan_discovery:
             paths.append(LanPath(lan=self._lan))
         self.finder = ProviderFinder(paths=paths, own=host.peer_id, is_banned=host.is_banned)
-        self.announcer = Announcer(
+        self._announcer = Announcer(
             table=Table(store, "announced"),
-            provide=self.dht.provide,
-            withdraw=self.dht.withdraw,
+            provide=self._dht.provide,
+            withdraw=self._dht.withdraw,
             holdings=PinnedHoldings(pins),
             clock=clock,
             rng=rng,
             registry=registry,
         )
-        self.on_release: Callable[[Announcement, PeerId], Awaitable[None]] = _ignore
+        self.heard: Heard = _ignore
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run every path until cancelled; the host is running."""
         await self.anchors.load()
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.dht.run)
+            await nursery.start(self._dht.run)
             await nursery.start(self._gossip.run)
+            await nursery.start(self._news.run)
             await nursery.start(self._keeper.run)
-            nursery.start_soon(self.announcer.run)
+            nursery.start_soon(self._announcer.run)
             if self._settings.lan_discovery:
                 nursery.start_soon(self._follow_lan, nursery)
-            async with self._gossip.join(TOPIC_RELEASES, self._judge) as releases:
-                task_status.started()
-                async for message in releases:
-                    await self._hear(message)
+            task_status.started()
+            async for item, peer in self._news_out:
+                try:
+                    await self.heard(item, peer)
+                except MarinaError as err:
+                    log.debug("an announced release was not taken: %s", err)
 
-    async def announce(self, signed: SignedRelease, roots: Sequence[Cid]) -> None:
+    async def released(self, signed: SignedRelease, roots: Sequence[Cid]) -> None:
         """Tell the swarm of a release of this owner, and keep its roots announced."""
-        if signed.release.withdrawn:
-            await self.announcer.forget(roots)
+        release = signed.release
+        if release.withdrawn:
+            await self.withdrawn([release.previous] if release.previous else [])
         else:
-            await self.announcer.announce([signed.cid, *roots])
-        item = Announcement(
-            account=self._account,
-            peer=self._device.public_key,
-            release_id=signed.release.release_id,
-            release_cid=signed.cid,
-            version=signed.release.version,
-            time=self._clock.now_s(),
-            addresses=self.plain_addresses(),
-        )
-        await self._gossip.publish(TOPIC_RELEASES, seal_announcement(item, self._device, self._binding()))
+            await self._announcer.announce([signed.cid, *roots])
+        await self._news.announce(release.release_id, signed.cid, release.version)
 
-    def plain_addresses(self) -> tuple[str, ...]:
-        """Return where this node listens, as records carry it: without the peer id."""
-        texts = []
-        for each in self._host.listen_addrs[:ADDRESSES_MAX]:
-            parts = addresses.parse(each)
-            texts.append(f"/{parts.kind}/{parts.host}/tcp/{parts.port}")
-        return tuple(texts)
+    async def holds(self, artist: Account, roots: Sequence[Cid]) -> None:
+        """Say that this node provides what it pledged of an artist."""
+        await self._announcer.announce(roots)
+        await self._news.have(artist, roots)
+
+    async def withdrawn(self, roots: Sequence[Cid]) -> None:
+        """Announce roots no longer."""
+        await self._announcer.forget(roots)
 
     def announce_health(self) -> AnnounceHealth:
         """Return how the announcement schedule is kept."""
-        return self.announcer.health()
+        return self._announcer.health()
 
-    def _judge(self, peer: PeerId, data: bytes) -> Verdict:
-        del peer
+    def _note(self, item: Announcement, peer: PeerId) -> None:
         try:
-            open_announcement(data, check_binding=self._check_binding, now_s=self._clock.now_s())
-        except MarinaError:
-            return Verdict.REJECT
-        return Verdict.ACCEPT
-
-    async def _hear(self, message: GossipMessage) -> None:
-        item = open_announcement(message.data, check_binding=self._check_binding, now_s=self._clock.now_s())
-        peer = peer_of_key(item.peer)
-        if peer == self._host.peer_id:
-            return
-        known = tuple(addresses.with_peer(each, peer) for each in item.addresses)
-        self.haves.add(check_cid(item.release_cid), peer, known)
-        try:
-            await self.on_release(item, peer)
-        except MarinaError as err:
-            log.debug("an announced release was not taken: %s", err)
+            self._news_in.send_nowait((item, peer))
+        except trio.WouldBlock:
+            log.info("more news than can be taken in; some is dropped and found by search later")
 
     async def _follow_lan(self, nursery: trio.Nursery) -> None:
         """Run LAN discovery and connect to neighbours; a machine without multicast does without."""

@@ -16,10 +16,12 @@ import trio
 from marina.cid import Cid, check_cid, cid_text
 from marina.clock import Clock
 from marina.errors import MalformedError, MarinaError, NotFoundError, UsageError
-from marina.ids import Account, ReleaseId, TrackId, account_text, release_text, track_text
+from marina.ids import Account, PeerId, ReleaseId, TrackId, account_text, release_text, track_text
 from node.swarm import Swarm
+from p2p.addresses import with_peer
 from p2p.links import Link, is_link, parse_link
 from p2p.releases import FetchedRelease, ReleaseFetcher
+from p2p.wire.gossip import Announcement
 from storage.blocks.protocol import BlockStore
 from storage.content.release import SignedRelease, open_release
 from storage.content.track import TrackManifest, decode_track
@@ -121,6 +123,20 @@ class Library:
         fetched = await self._fetcher.fetch(cid)
         await self.add(fetched, is_mine=fetched.signed.release.account == self._account)
         return fetched
+
+    async def heard(self, item: Announcement, peer: PeerId) -> None:
+        """Take in an announced version of a release that is in the catalogue already.
+
+        Releases of strangers are not fetched on their word: they are found by search or by link.
+        """
+        cid = check_cid(item.release_cid)
+        self._swarm.note_provider(cid, peer, tuple(with_peer(each, peer) for each in item.addresses))
+        try:
+            known = await self._catalog.release(item.release_id)
+        except NotFoundError:
+            return
+        if known.account == item.account and item.version > known.version:
+            await self.bring(cid)
 
     async def knows(self, cid: Cid) -> bool:
         """Return whether a release manifest is here and listed."""

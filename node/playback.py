@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from marina.cid import Cid, cid_text
-from marina.errors import NotFoundError
+from marina.errors import MarinaError, NotFoundError
 from marina.ids import track_text
 from storage.blocks.protocol import BlockStore
 from storage.content.keybox import parse_keybox
@@ -20,6 +20,7 @@ from storage.content.segments import SegmentOpener
 from storage.content.track import Rendition, TrackManifest
 from streaming.errors import TicketError
 from streaming.fetcher import RenditionFetcher
+from streaming.prefetch import should_prefetch
 from streaming.providers import ProviderSource
 from streaming.quality import Quality, choose_rendition
 from streaming.session import PlaySession
@@ -31,6 +32,7 @@ log = logging.getLogger("marina.node.playback")
 SESSIONS_MAX = 32
 IDLE_S = 600.0
 _REAP_EVERY_S = 20.0
+_PREFETCH_EVERY_S = 1.0
 
 
 class Playback:
@@ -64,6 +66,7 @@ class Playback:
         """Run the sessions' fetchers until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reap)
+            nursery.start_soon(self._prefetch)
             task_status.started()
             async for opened in self._requests:
                 nursery.start_soon(opened.run)
@@ -120,6 +123,12 @@ class Playback:
         """Fetch all of a session's rendition, not only what the player is near."""
         session.fetcher.want_all()
 
+    def queue(self, session: PlaySession, following: TrackManifest, quality: Quality) -> None:
+        """Name the track that comes next; its beginning is fetched when this one nears its end."""
+        opened = self._sessions.get(session.session_id)
+        if opened is not None:
+            opened.following = (following, quality)
+
     def close(self, session_id: bytes) -> None:
         """End a session."""
         opened = self._sessions.pop(session_id, None)
@@ -164,6 +173,25 @@ class Playback:
         data = await self._block(root, cid)  # type: ignore[misc]
         return bytes(data)
 
+    async def _prefetch(self) -> None:
+        while True:
+            await trio.sleep(_PREFETCH_EVERY_S)
+            for opened in list(self._sessions.values()):
+                session = opened.session
+                if opened.following is None or not should_prefetch(
+                    played_share=session.playhead_byte / session.size_bytes,
+                    duration_s=session.rendition.duration_ms / 1000,
+                    is_current_complete=session.fetcher.is_complete,
+                ):
+                    continue
+                (track, quality), opened.following = opened.following, None
+                try:
+                    following = await self.open(track, quality)
+                except MarinaError as err:
+                    log.info("the next track is not fetched ahead: %s", err)
+                    continue
+                following.fetcher.open_cursor(0, following.bytes_per_s)
+
     async def _reap(self) -> None:
         while True:
             await trio.sleep(_REAP_EVERY_S)
@@ -182,6 +210,7 @@ class _Open:
     def __init__(self, session: PlaySession, lease: Callable[[Cid], AbstractContextManager[None]]) -> None:
         self.session = session
         self.started = trio.Event()
+        self.following: tuple[TrackManifest, Quality] | None = None
         self._lease = lease
         self._stopped = trio.Event()
 

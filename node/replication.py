@@ -28,7 +28,7 @@ from p2p.replication.client import Identity, PledgeClient
 from p2p.replication.operator import Operator
 from p2p.replication.planner import Stage
 from p2p.replication.pledges import PledgeBook, PledgePolicy
-from p2p.replication.service import OfferBook, Replicator
+from p2p.replication.service import Replicator
 from p2p.wire.pledge import CheckBinding
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.content.layout import RenditionLayout
@@ -145,13 +145,13 @@ class Keeper:
     async def announce(self, target: Target) -> None:
         """Say that this node provides a release that it pledged."""
         roots = [each.layout.root for _, track in target.tracks for each in track.renditions]
-        await self._discovery.announcer.announce([target.signed.cid, *roots])
+        await self._discovery.holds(target.signed.release.account, [target.signed.cid, *roots])
 
     async def drop(self, release: Cid) -> None:
         """Unpin a release whose pledge has ended and stop announcing it."""
         target = await self._library.resolve_release_cid(release)
         cids = release_cids(target)
-        await self._discovery.announcer.forget(cids)
+        await self._discovery.withdrawn(cids)
         for cid in cids:
             await self._blocks.pins.unpin(cid, Retention.PLEDGED)
 
@@ -185,12 +185,13 @@ class Replication:
         keeper: Keeper,
         client: ChunkClient,
         swarm: Swarm,
+        discovery: Discovery,
+        identity: Identity,
         denylist: Denylist,
         settings: OperatorSettings,
         clock: Clock,
     ) -> None:
         rng = SystemRandom()
-        identity = identity_of(owner, clock)
         self._owner = owner
         self._library = library
         self._settings = settings
@@ -201,7 +202,7 @@ class Replication:
             client=PledgeClient(host=host, identity=identity),
             auditor=Auditor(probe=ChunkProbe(client), rng=rng),
             book=CampaignBook(table=Table(store, "campaigns"), own=owner.account),
-            offers=OfferBook(clock=clock),
+            offers=discovery.offers,
             roots=self._roots,
             connect=self._connect,
             clock=clock,

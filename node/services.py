@@ -12,7 +12,6 @@ from marina.cid import Cid
 from marina.clock import Clock
 from marina.ids import PeerId
 from marina.metrics import Registry
-from marina.schema import encode_record
 from marina.secret import Secret
 from node.discovery import Discovery
 from node.health import HealthMonitor
@@ -20,7 +19,7 @@ from node.jobs import Jobs
 from node.library import Library
 from node.playback import Playback
 from node.providers import SwarmProviders
-from node.replication import Keeper, Replication, check_binding_with
+from node.replication import Keeper, Replication, identity_of
 from node.settings import Settings
 from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
@@ -115,10 +114,10 @@ def build_services(
         upload_bytes_per_s=settings.swarm.upload_cap_bytes_per_s,
         download_bytes_per_s=settings.swarm.download_cap_bytes_per_s,
     )
+    identity = identity_of(owner, clock)
     discovery = Discovery(
-        host=host, store=store, pins=blocks.pins, device=owner.device, account=owner.account,
-        binding=lambda: encode_record(owner.binding), check_binding=check_binding_with(clock),
-        settings=settings.swarm, clock=clock, registry=registry,
+        host=host, store=store, pins=blocks.pins, identity=identity, settings=settings.swarm, clock=clock,
+        registry=registry,
     )  # fmt: skip
     swarm = Swarm(host=host, anchors=discovery.anchors, finder=discovery.finder)
     client = ChunkClient(host=host, clock=clock, config=chunk_config, metrics=metrics)
@@ -135,6 +134,7 @@ def build_services(
         account=owner.account,
     )  # fmt: skip
     providers = SwarmProviders(host=host, client=client, finder=swarm, release_of=swarm.release_of)
+    discovery.heard = library.heard
     keeper = Keeper(
         blocks=blocks, library=library, providers=providers, swarm=swarm, discovery=discovery,
         denylist=denylist, clock=clock,
@@ -182,6 +182,8 @@ def build_services(
             keeper=keeper,
             client=client,
             swarm=swarm,
+            discovery=discovery,
+            identity=identity,
             denylist=denylist,
             settings=settings.operator,
             clock=clock,

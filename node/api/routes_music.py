@@ -67,6 +67,9 @@ class MusicRoutes:
         number = ctx.body.whole("number", 1, low=1, high=len(target.meant))
         track = target.meant[number - 1]
         session = await self._playback.open(track, quality, is_offline=is_offline)
+        following = ctx.body.text("next", None, bytes_max=256)
+        if following is not None and self._services.settings.playback.prefetch_next and not is_offline:
+            self._playback.queue(session, (await self._library.resolve(following)).meant[0], quality)
         ticket = issue_ticket(self._ticket_key, session.session_id, self._services.clock.now_s())
         facts = self._playback.facts(session)
         queue = [track_text(each.track_id) for each in target.meant]

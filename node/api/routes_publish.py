@@ -141,7 +141,7 @@ class PublishRoutes:
         fetched = FetchedRelease(signed, tracks, None)
         await self._services.library.add(fetched, is_mine=True, is_local=True)
         roots = [each.layout.root for _, track in tracks for each in track.renditions]
-        await self._services.discovery.announce(signed, roots)
+        await self._services.discovery.released(signed, roots)
 
     async def _status(self, signed: SignedRelease) -> dict[str, object]:
         status = self._services.replication.status(signed.cid)
