@@ -16,7 +16,7 @@ import hmac
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from marina.codec import encode
 from marina.errors import DamagedError
@@ -25,6 +25,7 @@ from marina.secret import Secret
 
 KEY_BYTES = 32
 _DOMAIN = "marina/v1"
+_SEGMENT_PREFIX = encode([_DOMAIN, "segment", 0])[: -len(encode(0))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,13 @@ def rendition_key(key: Secret[bytes], name: KeyName, suite: int, file_salt: byte
 
 
 def segment_key(key_rend: bytes, index: int) -> bytes:
-    """Return K_seg of one segment."""
-    return _expand(key_rend, encode([_DOMAIN, "segment", index]))
+    """Return K_seg of one segment, expanded with ``E["marina/v1", "segment", index]``."""
+    return _expand(key_rend, _SEGMENT_PREFIX + encode(index))
 
 
 def _expand(key: bytes, info: bytes) -> bytes:
-    return HKDFExpand(hashes.SHA256(), KEY_BYTES, info).derive(key)
+    """Return HKDF-Expand for one block, which is a single HMAC (RFC 5869 §2.3, L = HashLen).
+
+    The one-shot HMAC takes a fifth of the time of an HKDFExpand object, and every segment has a key.
+    """
+    return hmac.digest(key, info + b"\x01", "sha256")

@@ -8,6 +8,7 @@ A plaintext of at most six small segments is all small ones, the remainder last.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from marina.cid import DIGEST_BYTES, Cid, cid_from_digest
 
@@ -23,9 +24,8 @@ PLAINTEXT_BYTES_MAX = 3 * 1024**3
 """Largest rendition: 32 bytes a segment make 394 KB, which leaves its manifest below 512 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A half-open byte range."""
+class Span(NamedTuple):
+    """A half-open byte range; a tuple, because every segment of every pass makes one."""
 
     start: int
     length: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from marina.cid import DAG_PB, RAW, Cid, cid_from_digest, cid_of
 from marina.errors import MalformedError
@@ -107,6 +108,7 @@ def _field(number: int, data: bytes) -> bytes:
     return bytes((number << 3 | 2,)) + _varint(len(data)) + data
 
 
+@lru_cache(maxsize=1024)  # nearly all lengths in a tree are the same few
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
