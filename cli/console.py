@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from marina.errors import MarinaError
@@ -184,6 +185,11 @@ def human_age(seconds: float) -> str:
     if seconds < 86400:
         return f"{seconds // 3600} h {seconds % 3600 // 60:02} m"
     return f"{seconds // 86400} d {seconds % 86400 // 3600:02} h"
+
+
+def human_date(unix_s: int) -> str:
+    """Return a day as ``2026-12-22``, a dash for 0."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d") if unix_s else "–"
 
 
 def clean(text: object) -> str:

@@ -346,7 +346,9 @@ class Library:
 
     def _learn(self, signed: SignedRelease, tracks: Sequence[tuple[Cid, TrackManifest]]) -> None:
         roots = [each.layout.root for _, track in tracks for each in track.renditions]
-        self._swarm.note_release(signed.cid, [*roots, *(cid for cid, _ in tracks)])
+        keyboxes = [each.keybox for _, track in tracks for each in track.renditions]
+        parts = [*roots, *keyboxes, *(cid for cid, _ in tracks)]
+        self._swarm.note_release(signed.cid, signed.release.release_id, signed.release.account, parts)
         for hint in signed.release.hints:
             self._swarm.note_hint(signed.cid, hint.peer, hint.addresses)
 

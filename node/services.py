@@ -123,7 +123,9 @@ def build_services(
     client = ChunkClient(host=host, clock=clock, config=chunk_config, metrics=metrics)
 
     def is_denied(cid: Cid) -> bool:
-        return denylist.reason(cids=[cid, *filter(None, [swarm.release_of(cid)])]) is not None
+        release_cid, release_id, account = swarm.owner_of(cid)
+        cids = [cid] if release_cid is None else [cid, release_cid]
+        return denylist.reason(cids=cids, release=release_id, account=account) is not None
 
     def corrupt(peer: PeerId, what: str) -> None:
         host.supervisor.corrupt(peer, "block", what)

@@ -14,7 +14,7 @@ import trio
 
 from marina.cid import Cid
 from marina.errors import MalformedError, NetworkError
-from marina.ids import PeerId
+from marina.ids import Account, PeerId, ReleaseId
 from p2p.anchors import AnchorBook
 from p2p.host import Host
 from p2p.peerid import to_libp2p
@@ -40,7 +40,7 @@ class Swarm:
         self._looked_s: OrderedDict[Cid, float] = OrderedDict()
         self._hints: OrderedDict[Cid, OrderedDict[PeerId, tuple[str, ...]]] = OrderedDict()
         self._release_of: dict[Cid, Cid] = {}
-        self._releases: dict[Cid, None] = {}
+        self._releases: dict[Cid, tuple[ReleaseId, Account]] = {}
 
     def note_provider(self, root: Cid, peer: PeerId, addresses: Iterable[str] = ()) -> None:
         """Remember that a peer is said to have a root."""
@@ -63,15 +63,24 @@ class Swarm:
             return
         self.note_provider(root, PeerId(peer), addresses)
 
-    def note_release(self, release: Cid, roots: Iterable[Cid]) -> None:
-        """Remember which release its renditions belong to."""
-        self._releases[release] = None
+    def note_release(
+        self, release: Cid, release_id: ReleaseId, account: Account, roots: Iterable[Cid]
+    ) -> None:
+        """Remember whose release its renditions belong to."""
+        self._releases[release] = (release_id, account)
         while len(self._releases) > ROOTS_MAX:
             self._releases.pop(next(iter(self._releases)))
         for root in roots:
             self._release_of[root] = release
         while len(self._release_of) > ROOTS_MAX:
             self._release_of.pop(next(iter(self._release_of)))
+
+    def owner_of(self, cid: Cid) -> tuple[Cid | None, ReleaseId | None, Account | None]:
+        """Return (release CID, release id, account) that a block belongs to, as far as is known."""
+        release = cid if cid in self._releases else self._release_of.get(cid)
+        if release is None or release not in self._releases:
+            return release, None, None
+        return release, *self._releases[release]
 
     def is_learned(self, release: Cid) -> bool:
         """Return whether the renditions of a release are known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cli.api import Daemon
-from cli.console import Console
+from cli.console import Console, human_date
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     facts = (
         daemon.get("/api/v1/devices") if args.action == "list" else daemon.post("/api/v1/devices/renew", {})
     )
-    rows = [(each["peer"], each["scopes"], each["until"], each["note"]) for each in facts["items"]]
+    rows = [
+        (each["peer"], each["scopes"], human_date(each["until"]), each["note"]) for each in facts["items"]
+    ]
     console.result(facts, console.table(("device", "may", "until", ""), rows))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -65,12 +66,12 @@ def _home(console: Console) -> list[Finding]:
     started_s = time.perf_counter()
     probe = home.root / ".doctor"
     try:
-        with probe.open("wb") as file:
-            file.write(b"x" * 4096)
-            file.flush()
-            import os
-
-            os.fsync(file.fileno())
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(fd, bytes(4096))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
         found.append(Finding(OK, f"fsync: {1000 * (time.perf_counter() - started_s):.0f} ms"))
     except OSError as err:
         found.append(Finding(BAD, f"the home cannot be written: {err.strerror}", "check the disk"))

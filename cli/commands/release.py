@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cli.api import Daemon
-from cli.console import Console, clean
+from cli.console import Console, clean, human_date
 from marina.errors import NotPermittedError
 
 
@@ -76,7 +76,14 @@ def _list(daemon: Daemon, console: Console) -> int:
 
 def _status(facts: dict, console: Console) -> int:  # type: ignore[type-arg]
     rows = [
-        (each["peer"][-8:], each["account"][:12], each["state"], each["until"]) for each in facts["pledges"]
+        (
+            each["peer"][-8:],
+            each["account"][:12],
+            each["state"],
+            human_date(each["until"]),
+            clean(each["reason"]),
+        )
+        for each in facts["pledges"]
     ]
     safe = "yes" if facts["safe_to_close"] else "no"
     count = f"{facts['replicas']}/{facts['wanted']}"
@@ -84,7 +91,7 @@ def _status(facts: dict, console: Console) -> int:  # type: ignore[type-arg]
         facts,
         [
             f"{clean(facts['title'])}   replicas {count}   safe to close: {safe}",
-            *(console.table(("operator", "account", "state", "until"), rows) if rows else []),
+            *(console.table(("operator", "account", "state", "until", ""), rows) if rows else []),
         ],
     )
     return 0 if facts["safe_to_close"] or not facts["wanted"] else 8

@@ -15,12 +15,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stat.add_argument("--why", action="store_true", help="every root and why it is kept")
     verify = actions.add_parser("verify", help="hash everything; exit 8 if something is damaged")
     verify.add_argument("--heal", action="store_true", help="fetch damaged segments again")
+    actions.add_parser("repair", help="mend a damaged database; the daemon must not run")
     gc = actions.add_parser("gc", help="remove what nothing protects")
     gc.add_argument("--dry-run", action="store_true")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run one of the actions."""
+    if args.action == "repair":
+        return _repair(console)
     daemon = Daemon(console)
     if args.action == "stat":
         return _stat(daemon, args, console)
@@ -32,6 +35,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
         f"  {clean(each['title'])}  {human_bytes(each['bytes'])}  {each['why']}" for each in facts["evicted"]
     ]
     console.result(facts, [f"{verb} {human_bytes(facts['bytes'])} in {len(rows)} renditions.", *rows])
+    return 0
+
+
+def _repair(console: Console) -> int:
+    import trio
+
+    from marina.clock import SystemClock
+    from storage.lock import HomeLock
+    from storage.paths import Home
+    from storage.repair import repair_database
+
+    home = Home(console.home)
+
+    async def repair() -> str:
+        return str(await repair_database(home.meta, home.backups, clock=SystemClock()))
+
+    with HomeLock(home.daemon_lock):
+        saved = trio.run(repair)
+    console.result({"saved": saved}, f"Mended. The database as it was is in {saved}.")
+    console.hint("Start the node and check what is left: marina repo verify --heal")
     return 0
 
 

@@ -17,6 +17,7 @@ from node.api.scopes import Scope
 from node.fetching import fetch_tracks
 from node.jobs import Event, Report
 from node.library import Target
+from node.replication import release_bytes, release_cids
 from node.services import Services
 from node.sharing import share_link
 from storage.retention import Retention
@@ -134,7 +135,7 @@ class MusicRoutes:
     async def pin(self, ctx: ApiContext) -> Reply:
         """Fetch a release in every quality and keep it."""
         target = await self._library.resolve(ctx.body.text("target"))
-        await self._services.blocks.pins.pin(_roots(target), Retention.PINNED)
+        await self._services.blocks.pins.pin(release_cids(target), Retention.PINNED)
         return Reply.stream(self._fetching(target, None))
 
     @route("GET", "/api/v1/pins", scope=Scope.READ_MUSIC)
@@ -144,14 +145,14 @@ class MusicRoutes:
         page = await self._services.catalog.newest_releases(limit=500)
         for entry in page.items:
             why = await self._services.blocks.pins.retention(Cid(entry.cid))
-            if why > Retention.SWARM:
-                held = await self._services.blocks.pins.holding(Cid(entry.cid))
+            if why > Retention.SWARM and not entry.is_withdrawn:
+                target = await self._library.resolve_release_cid(Cid(entry.cid))
                 items.append(
                     {
                         "id": release_text(ReleaseId(entry.release_id)),
                         "title": entry.title,
                         "why": why.name.lower(),
-                        "bytes": held.charge_bytes if held else 0,
+                        "bytes": release_bytes(target),
                     }
                 )
         return Reply.ok({"items": items})
@@ -160,7 +161,9 @@ class MusicRoutes:
     async def unpin(self, ctx: ApiContext) -> Reply:
         """Keep a release no longer; it goes when room is needed."""
         target = await self._library.resolve(ctx.params["target"])
-        removed = [await self._services.blocks.pins.unpin(cid, Retention.PINNED) for cid in _roots(target)]
+        removed = [
+            await self._services.blocks.pins.unpin(cid, Retention.PINNED) for cid in release_cids(target)
+        ]
         return Reply.ok({"removed": sum(removed)})
 
     @route("POST", "/api/v1/share", scope=Scope.READ_MUSIC)
@@ -174,17 +177,6 @@ class MusicRoutes:
             return await fetch_tracks(self._services, target, qualities, report)
 
         return self._services.jobs.events(work)
-
-
-def _roots(target: Target) -> list[Cid]:
-    cids = [target.signed.cid]
-    for cid, track in target.tracks:
-        cids.append(cid)
-        for each in track.renditions:
-            cids += [each.layout.root, each.keybox]
-        if track.artwork:
-            cids.append(track.artwork)
-    return cids
 
 
 def _no_results_hint(peers: int) -> str:

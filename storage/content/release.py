@@ -118,7 +118,11 @@ def open_release(block: bytes) -> SignedRelease:
     Raises:
         MalformedError: anything but a release that its account signed.
     """
-    outer = Fields(decode(block, limit_bytes=MANIFEST_BYTES_MAX), "release manifest")
+    node = decode(block, limit_bytes=MANIFEST_BYTES_MAX)
+    outer = Fields(node, "release manifest")
+    if not isinstance(node, dict) or set(node) != {"payload", "signature"}:
+        # What is not signed must not vary: one signature, one CID.
+        raise MalformedError("release manifest: it holds more than a payload and its signature")
     payload = outer.node("payload")
     release = _read_payload(payload)
     signature = outer.blob("signature", 65, 65)
