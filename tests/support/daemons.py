@@ -1,0 +1,256 @@
+"""Real ``marina`` daemons in homes of their own on loopback, driven as a user drives them.
+
+Every wait has an end, every process is stopped by the handle that started it, and the passphrase goes
+through a pipe. Nothing of Marina is imported: what is tested is the installed command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PASSPHRASE = "seven blue herons at noon"
+COMMAND_S = 60.0
+START_S = 40.0
+STOP_S = 8.0
+MARINA = Path(sys.executable).with_name("marina")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one command said.
+
+    Attributes:
+        code: its exit code.
+        out: standard output.
+        err: standard error.
+    """
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON objects of standard output, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def data(self) -> Any:
+        """The last JSON object of standard output."""
+        return self.events[-1]
+
+    @property
+    def error(self) -> str:
+        """The message of the error, from ``--json`` output."""
+        return str(self.data["error"]["message"])
+
+
+def environment() -> dict[str, str]:
+    """Return an environment without settings of the machine that runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MARINA_")}
+    return {**kept, "NO_COLOR": "1", "MARINA_PROFILE": "development"}
+
+
+class Daemon:
+    """One home and, while it runs, its daemon.
+
+    Attributes:
+        home: where it lives.
+        process: the daemon, the last one that was started.
+        words: of the account, once ``init`` made it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.process: subprocess.Popen[bytes] | None = None
+        self.words: list[str] = []
+
+    def command(self, *words: str) -> list[str]:
+        """Return the command line of the installed command for this home."""
+        return [str(MARINA), "--home", str(self.home), *words]
+
+    def try_run(
+        self, *words: str, secret: str | None = None, is_json: bool = True, timeout_s: float = COMMAND_S
+    ) -> Answer:
+        """Run a command to its end; ``secret`` goes through descriptor 0, never the command line."""
+        done = subprocess.run(
+            [*self.command(*words), *(["--json"] if is_json else [])],
+            input=b"" if secret is None else f"{secret}\n".encode(),
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=environment(),
+        )
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def run(self, *words: str, secret: str | None = None, code: int = 0) -> Any:
+        """Run a command that ends with ``code`` and return its last JSON object."""
+        answer = self.try_run(*words, secret=secret)
+        assert answer.code == code, f"marina {' '.join(words)}: {answer}"
+        return answer.data if answer.out else None
+
+    def init(self, **settings: str) -> None:
+        """Make the identity and write settings, dots written as two underscores."""
+        self.words = self.run("init", "--passphrase-fd", "0", secret=PASSPHRASE)["words"]
+        for key, value in {"storage__quota": "2GB", **settings}.items():
+            self.run("config", "set", key.replace("__", "."), value)
+
+    def spawn(
+        self, *words: str, secret: str | None = PASSPHRASE, stdout: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        """Start a long-running command; the caller sees to its end."""
+        process = subprocess.Popen(
+            self.command(*words, *([] if secret is None else ["--passphrase-fd", "0"])),
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stdout,
+            env=environment(),
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        if secret is not None:
+            process.stdin.write(f"{secret}\n".encode())
+        process.stdin.close()
+        return process
+
+    def start(self, *options: str) -> None:
+        """Start the daemon and wait until it is ready."""
+        secret = None if "--locked" in options else PASSPHRASE
+        self.process = self.spawn("daemon", *options, secret=secret)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until the daemon of this home answers."""
+        assert self.process is not None
+        deadline_s = time.monotonic() + START_S
+        while not self._answers():
+            assert self.process.poll() is None, f"the daemon ended: {self.log()[-1500:]}"
+            assert time.monotonic() < deadline_s, f"the daemon is not ready: {self.log()[-1500:]}"
+            time.sleep(0.03)
+
+    def _answers(self) -> bool:
+        try:
+            facts = self.facts()
+            return facts["pid"] == self.pid and httpx.get(facts["url"] + "/livez", timeout=1.0).is_success
+        except (OSError, ValueError, httpx.HTTPError):
+            return False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the daemon."""
+        assert self.process is not None
+        return self.process.pid
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the daemon wrote about itself."""
+        facts: dict[str, Any] = json.loads((self.home / "daemon.json").read_text())
+        return facts
+
+    def address(self) -> str:
+        """Return where other nodes reach it, peer id included."""
+        return str(self.run("id")["addresses"][0])
+
+    def log(self) -> str:
+        """Return the whole log."""
+        path = self.home / "logs" / "marina.log"
+        return path.read_text() if path.exists() else ""
+
+    def client(self, token: str | None = None) -> httpx.Client:
+        """Return a client of the local API, with the command line's token unless another is given."""
+        token = token or (self.home / "api.token").read_text().strip()
+        return httpx.Client(
+            base_url=self.facts()["url"],
+            headers={"authorization": f"Bearer {token}"},
+            timeout=30.0,
+            trust_env=False,
+        )
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=STOP_S)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Ask it to stop and return how many seconds it took; kills it when it does not."""
+        if self.process is None or self.process.poll() is not None:
+            return 0.0
+        return end(self.process, number)
+
+
+def end(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTERM) -> float:
+    """Signal a process and return the seconds until it ended; kill it after ``STOP_S``."""
+    started_s = time.monotonic()
+    process.send_signal(number)
+    try:
+        process.wait(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=STOP_S)
+    if process.stdout is not None:
+        process.stdout.close()
+    return time.monotonic() - started_s
+
+
+@contextlib.contextmanager
+def daemons(root: Path, *names: str) -> Iterator[list[Daemon]]:
+    """Make homes under ``root``; whatever runs on them at the end is stopped."""
+    nodes = [Daemon(root / name) for name in names]
+    try:
+        yield nodes
+    finally:
+        for node in nodes:
+            if node.process is not None and node.process.poll() is None:
+                node.process.send_signal(signal.SIGTERM)
+        for node in nodes:
+            node.stop()
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of a process's living children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(each) for each in task.read_text().split()]
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nobody listened on a moment ago."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def music(folder: Path, *titles: str) -> list[Path]:
+    """Fill a folder with real songs of half a megabyte under the given titles, and return the files."""
+    import immich_memories_music
+
+    songs = sorted(Path(immich_memories_music.__file__).parent.rglob("*.opus"))
+    folder.mkdir(parents=True)
+    files = [folder / f"{title}.opus" for title in titles]
+    for file, song in zip(files, songs, strict=False):
+        file.write_bytes(song.read_bytes())
+    return files
