@@ -48,7 +48,7 @@ test-faults: $(ENV)
 	MARINA_FAULT_RUNS=1000 $(BIN)/python -m pytest tests/faults tests/hostile
 
 vectors: $(ENV)
-	$(BIN)/python tests/vectors/generate.py
+	$(BIN)/python tests/vectors/generate.py && $(BIN)/python tests/vectors/generate_identity.py
 
 UV = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--python-version 3.11 --override locks/overrides.txt --extra demo

@@ -78,6 +78,7 @@ class Playback:
             NotFoundError: there is nothing to play, or its key cannot be found.
             LicenceNeededError: it is not free.
         """
+        asked_s = trio.current_time()
         rendition = await self._choose(track, quality)
         box = parse_keybox(await self._small(rendition.layout.root, rendition.keybox))
         key = box.open_public(rendition.run.key_name)
@@ -99,6 +100,7 @@ class Playback:
         self._sessions[session.session_id] = opened
         await self._requests_in.send(opened)
         await opened.started.wait()
+        session.begin(trio.current_time() - asked_s)
         return session
 
     def get(self, session_id: bytes) -> PlaySession:
@@ -186,11 +188,9 @@ class Playback:
                     continue
                 (track, quality), opened.following = opened.following, None
                 try:
-                    following = await self.open(track, quality)
+                    await self.open(track, quality)
                 except MarinaError as err:
                     log.info("the next track is not fetched ahead: %s", err)
-                    continue
-                following.fetcher.open_cursor(0, following.bytes_per_s)
 
     async def _reap(self) -> None:
         while True:

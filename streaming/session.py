@@ -33,8 +33,10 @@ class PlaySession:
         self.track = track
         self.rendition = rendition
         self.fetcher = fetcher
-        self.opened_s = trio.current_time()
-        self.used_s = self.opened_s
+        self.used_s = trio.current_time()
+        self.prepared_s = 0.0
+        self._first_read_s: float | None = None
+        self._opening: int | None = None
         self.first_sound_s: float | None = None
         self.playhead_byte = 0
         self._opener = opener
@@ -51,6 +53,15 @@ class PlaySession:
     def bytes_per_s(self) -> float:
         """Pace at which a player reads."""
         return max(1000.0, self.rendition.bitrate_bps / 8)
+
+    def begin(self, prepared_s: float) -> None:
+        """Fetch the beginning at once, before a player asks for it.
+
+        Args:
+            prepared_s: how long it took from the listener's request to here.
+        """
+        self.prepared_s = prepared_s
+        self._opening = self.fetcher.open_cursor(0, self.bytes_per_s)
 
     def segments(self) -> list[dict[str, object]]:
         """Return, for the waveform, runs of segments by where they came from.
@@ -76,6 +87,11 @@ class PlaySession:
     def reading(self, start: int) -> Iterator[Reader]:
         """Give a reader that starts at a plaintext byte; the scheduler follows it."""
         plan = self.rendition.layout.plan
+        if self._first_read_s is None:
+            self._first_read_s = trio.current_time()
+        if self._opening is not None:
+            self.fetcher.close_cursor(self._opening)
+            self._opening = None
         cursor = self.fetcher.open_cursor(plan.index_at(start), self.bytes_per_s)
         try:
             yield Reader(self, cursor)
@@ -109,7 +125,8 @@ class PlaySession:
             self._from_start = max(self._from_start, start + length)
         enough = min(self.size_bytes, _HEAD_BYTES + self.bytes_per_s * _FIRST_SOUND_MS / 1000)
         if self.first_sound_s is None and self._from_start >= enough:
-            self.first_sound_s = now_s - self.opened_s
+            # The time that a player took between getting the address and using it is the player's.
+            self.first_sound_s = self.prepared_s + now_s - (self._first_read_s or now_s)
 
 
 class Reader:
