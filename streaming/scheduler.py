@@ -1,21 +1,24 @@
 """Which segment to ask of which peer next. Pure: time comes in, actions go out.
 
-Participants: cursors (where players read, each with a rate), peers (what they have, how fast and how
-late they were), segments (missing, asked for, here).
-
-Order of asking: what a cursor waits for, then head and tail (Ogg and MP4 players jump to the end at
-once), then ahead of the cursors by deadline while their buffer is short, then, if the whole rendition
-is wanted, the rarest first. A segment that is late and urgent is asked of a second peer; duplicates
-are bounded. A peer that lied is never asked again; one that is slow gets little.
+Order of asking: what somebody waits for, then head and tail, then ahead of the readers by deadline while
+their buffer is short (demand.py), then, if the whole rendition is wanted, the rarest first. A segment
+that is late and urgent is asked of up to three more peers; wasted bytes are bounded. A peer that lied
+is never asked again; one that is slow gets little (peer_link.py). The same calls give the same actions.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from marina.ids import PeerId
 from storage.content.layout import SegmentPlan
+from streaming.demand import Demand
+from streaming.peer_link import PeerLink
+
+_OWNERS_MAX = 4
+_BACKLOG_EVERY_S = 0.1
+_STALL_MAX_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,14 @@ class SchedulerConfig:
     Attributes:
         buffer_s: sound that is fetched ahead of a cursor in deadline order.
         urgent_s: a missing segment with less than this until its deadline is hedged.
-        window_s: seconds of its own rate that a peer may have outstanding.
-        window_min_bytes, window_max_bytes: bounds of that window; the first is also what a peer
-            that was never tried gets.
+        window_s: seconds of its own rate that a peer may have outstanding, beside its latency.
+        window_min_bytes, window_max_bytes: bounds of that window. While no peer has delivered, each may
+            owe the first; afterwards one that was never tried owes one segment.
+        queue_s: an urgent segment may wait so long behind what a fast peer owes; otherwise a peer that
+            owes nothing urgent is broken off for it.
         hedge_after: multiple of a peer's expected time after which its answer is late.
         hedge_floor_s: never hedge earlier than this.
-        duplicate_share: bytes asked twice, as a share of all bytes received (design T8: 1.3 in all).
+        duplicate_share: bytes wasted, as a share of all bytes received (design T8: 1.3 in all).
         batch_bytes: most bytes in one request.
         stall_s: a peer that delivers nothing for so long is broken off and rests.
     """
@@ -40,6 +45,7 @@ class SchedulerConfig:
     window_s: float = 0.5
     window_min_bytes: int = 256 * 1024
     window_max_bytes: int = 8 * 1024 * 1024
+    queue_s: float = 0.2
     hedge_after: float = 3.0
     hedge_floor_s: float = 0.25
     duplicate_share: float = 0.25
@@ -62,67 +68,36 @@ class Cancel:
     peer: PeerId
 
 
-@dataclass(slots=True)
-class Cursor:
-    """A reader's place and pace."""
-
-    index: int
-    bytes_per_s: float
-    moved_s: float
-
-
-@dataclass(slots=True)
-class PeerLink:
-    """What is known of one peer.
-
-    Attributes:
-        has: segments it has; None until it said so, which counts as all.
-        asked: outstanding segments and when each was asked for.
-        rate_bps: bytes a second while it was busy, moving average; 0 before the first answer.
-        latency_s: time to the first answer after being idle, moving average.
-        strikes: failures in a row; two in a row make it sit out for a while.
-    """
-
-    has: frozenset[int] | None = None
-    asked: dict[int, float] = field(default_factory=dict)
-    asked_bytes: int = 0
-    rate_bps: float = 0.0
-    latency_s: float = 0.05
-    busy_since_s: float = 0.0
-    progress_s: float = 0.0
-    busy_bytes: int = 0
-    strikes: int = 0
-    rests_until_s: float = 0.0
-    is_liar: bool = False
-
-
 class Scheduler:
-    """State of one rendition's download."""
+    """State of one rendition's download.
+
+    The driver reports on peers and segments as they come and go, places readers through ``demand``,
+    and calls ``actions`` after every report and at the latest after ``next_check_s``.
+    """
 
     def __init__(
         self, plan: SegmentPlan, here: frozenset[int], *, config: SchedulerConfig | None = None
     ) -> None:
         self._plan = plan
         self._config = config or SchedulerConfig()
+        self.demand = Demand(plan, buffer_s=self._config.buffer_s)
         self._missing = set(range(plan.count)) - here
         self._owners: dict[int, list[PeerId]] = {}
         self._peers: dict[PeerId, PeerLink] = {}
-        self._cursors: dict[int, Cursor] = {}
+        self._liars: set[PeerId] = set()
         self._wants_all = False
         self._backlog: list[int] = []
+        self._backlog_made_s = float("-inf")
+        self._doubled_bytes = 0
         self.received_bytes = 0
-        self.duplicate_bytes = 0
+        self.wasted_bytes = 0
 
     # What the driver reports.
 
     def add_peer(self, peer: PeerId, has: frozenset[int] | None) -> None:
-        """Count a peer in, or learn what it has; a liar stays out."""
-        link = self._peers.setdefault(peer, PeerLink())
-        link.has = has
-
-    def found(self, here: frozenset[int]) -> None:
-        """Count segments in that turned out to be on this node."""
-        self._missing -= here
+        """Count a peer in, or learn what it has (None: not known, so perhaps all); a liar stays out."""
+        if peer not in self._liars:
+            self._peers.setdefault(peer, PeerLink()).has = has
 
     def drop_peer(self, peer: PeerId) -> None:
         """Forget a peer that is gone; what it was asked for is open again."""
@@ -131,62 +106,54 @@ class Scheduler:
             for index in link.asked:
                 self._release(peer, index)
 
-    def set_cursor(self, cursor: int, index: int, bytes_per_s: float, now_s: float) -> None:
-        """Place a reader; its pace is the rendition's bitrate."""
-        self._cursors[cursor] = Cursor(index, max(1.0, bytes_per_s), now_s)
+    def found(self, here: frozenset[int]) -> None:
+        """Count segments in that turned out to be on this node."""
+        self._missing -= here
+        for index in here:
+            self.demand.met(index)
 
-    def drop_cursor(self, cursor: int) -> None:
-        """Forget a reader."""
-        self._cursors.pop(cursor, None)
+    def lost(self, index: int) -> None:
+        """Open a segment again that was here and is damaged or was let go."""
+        self._missing.add(index)
 
-    def want_all(self) -> None:
-        """Fetch the whole rendition, also what no cursor is near."""
-        self._wants_all = True
+    def want_all(self, *, is_wanted: bool = True) -> None:
+        """Fetch the whole rendition, also what no reader is near; or stop doing so."""
+        self._wants_all = is_wanted
 
     def arrived(self, peer: PeerId, index: int, now_s: float) -> None:
         """Count a verified segment."""
-        size = self._plan.ciphertext(index).length
+        size = self._size(index)
         link = self._peers.get(peer)
         if link is not None:
-            self._measure(link, index, size, now_s)
+            link.delivered(index, size, now_s)
             self._unask(peer, link, index)
-            link.strikes, link.progress_s = 0, now_s
         self.received_bytes += size
         if index in self._missing:
             self._missing.discard(index)
+            self.demand.met(index)
         else:
-            self.duplicate_bytes += size
+            self.wasted_bytes += size
 
     def failed(self, peer: PeerId, indices: tuple[int, ...], now_s: float) -> None:
         """Open segments again that a peer did not deliver; twice in a row and it rests."""
         link = self._peers.get(peer)
-        if link is None:
-            return
-        for index in indices:
-            self._unask(peer, link, index)
-        link.strikes += 1
-        if link.strikes >= 2:
-            link.rests_until_s = now_s + min(30.0, 0.5 * 2**link.strikes)
+        if link is not None:
+            for index in indices:
+                self._unask(peer, link, index)
+            link.strike(now_s)
 
-    def lacks(self, peer: PeerId, index: int) -> None:
-        """Note that a peer does not have a segment after all."""
+    def lacks(self, peer: PeerId, index: int, now_s: float) -> None:
+        """Note that a peer does not have a segment, at least for now."""
         link = self._peers.get(peer)
         if link is not None:
             self._unask(peer, link, index)
-            link.has = (frozenset(range(self._plan.count)) if link.has is None else link.has) - {index}
+            link.missed(index, now_s)
 
     def lied(self, peer: PeerId, index: int) -> None:
         """Never ask a peer again that sent bytes which do not hash to their digest."""
-        link = self._peers.get(peer)
-        if link is not None:
-            link.is_liar = True
-            for each in list(link.asked):
-                self._unask(peer, link, each)
-        self._missing.add(index)
-
-    def lost(self, index: int) -> None:
-        """Open a segment again that was here and is damaged."""
-        self._missing.add(index)
+        self._liars.add(peer)
+        self.wasted_bytes += self._size(index)
+        self.drop_peer(peer)
 
     # What the driver asks.
 
@@ -199,27 +166,32 @@ class Scheduler:
         """Return whether a segment is not here."""
         return index in self._missing
 
-    def has_source(self, index: int) -> bool:
-        """Return whether some peer that is not a liar has, or may have, a segment."""
-        return any(
-            not link.is_liar and (link.has is None or index in link.has) for link in self._peers.values()
-        )
+    def is_liar(self, peer: PeerId) -> bool:
+        """Return whether a peer ever sent a corrupt segment."""
+        return peer in self._liars
+
+    def idlest_peer(self, now_s: float) -> PeerId | None:
+        """Return a peer of no use now, to be exchanged for a new one: it rests or has nothing missing."""
+        for peer, link in self._peers.items():
+            has_something = any(link.may_have(index, now_s) for index in self._missing)
+            if not link.asked and (link.is_resting(now_s) or not has_something):
+                return peer
+        return None
 
     def actions(self, now_s: float) -> list[Request | Cancel]:
         """Return what to do now; each request is counted as sent."""
         batches: dict[PeerId, list[int]] = {}
         cancels: list[Request | Cancel] = list(self._break_off_stalled(now_s))
-        pressing = self._pressing(now_s)
+        pressing = self.demand.deadlines(self._missing, now_s)
         for index, deadline_s in sorted(pressing.items(), key=lambda item: (item[1], item[0])):
-            if self._owners.get(index):
-                self._hedge(index, deadline_s, now_s, batches)
+            if index in self._owners:
+                if deadline_s - now_s <= self._config.urgent_s:
+                    self._hedge(index, now_s, batches, is_starving=deadline_s <= now_s)
                 continue
-            peer = self._best_peer(index, now_s, ())
-            if peer is None and deadline_s - now_s < self._config.urgent_s:
+            peer = self._choose(index, now_s, deadline_s=deadline_s)
+            if peer is None and deadline_s - now_s <= self._config.urgent_s:
                 peer = self._make_room(index, now_s, pressing, cancels, batches)
-            if peer is not None:
-                self._ask(peer, index, now_s)
-                batches.setdefault(peer, []).append(index)
+            self._ask(peer, index, now_s, batches)
         if self._wants_all:
             self._fill(now_s, batches)
         requests = [Request(peer, chunk) for peer, indices in batches.items() for chunk in self._cut(indices)]
@@ -227,120 +199,83 @@ class Scheduler:
 
     def next_check_s(self) -> float:
         """Return the seconds after which ``actions`` should be called though nothing happened."""
-        if not self._cursors and not self._wants_all:
+        if not self._missing or (self.demand.is_idle and not self._wants_all):
             return 60.0
-        return 0.1 if self._missing and any(link.asked for link in self._peers.values()) else 1.0
+        return 0.1 if self._owners else 1.0
 
-    # Order.
-
-    def _pressing(self, now_s: float) -> dict[int, float]:
-        """Return the deadline of each missing segment that a cursor is near, head and tail included."""
-        wanted: dict[int, float] = {}
-        for cursor in self._cursors.values():
-            for index in (0, self._plan.count - 1):
-                if index in self._missing:
-                    wanted[index] = min(wanted.get(index, now_s + 0.5), now_s + 0.5)
-            self._ahead(cursor, wanted)
-        return wanted
+    # Order behind the deadlines.
 
     def _fill(self, now_s: float, batches: dict[PeerId, list[int]]) -> None:
-        """Give idle capacity to the rest of the rendition, rarest first.
+        """Give idle capacity to the rest of the rendition, rarest first; at its end ask late ones twice.
 
         The order is kept between calls and made anew when it runs out, so that a call costs what it
         asks for, not what is missing.
         """
-        if not self._backlog:
-            self._backlog = [index for index in self._rarest_first() if index not in self._owners][::-1]
-        while self._backlog:
-            index = self._backlog[-1]
-            if index not in self._missing or index in self._owners:
-                self._backlog.pop()
-                continue
-            peer = self._best_peer(index, now_s, ())
-            if peer is None:
-                return
-            self._backlog.pop()
-            self._ask(peer, index, now_s)
-            batches.setdefault(peer, []).append(index)
+        if not self._backlog and now_s - self._backlog_made_s >= _BACKLOG_EVERY_S:
+            self._backlog_made_s = now_s
+            self._backlog = [index for index in self._rarest_first(now_s) if index not in self._owners][::-1]
+            if not self._backlog:
+                for index in sorted(self._owners):
+                    self._hedge(index, now_s, batches)
+        while self._backlog and self._has_capacity(now_s):
+            index = self._backlog.pop()
+            if index in self._missing and index not in self._owners:
+                # A segment that nobody can give now is met again in the next round of the backlog.
+                self._ask(self._choose(index, now_s), index, now_s, batches)
 
-    def _ahead(self, cursor: Cursor, wanted: dict[int, float]) -> None:
-        start = self._plan.plaintext(cursor.index).start
-        for index in range(cursor.index, self._plan.count):
-            distance_s = (self._plan.plaintext(index).start - start) / cursor.bytes_per_s
-            if distance_s > self._config.buffer_s:
-                break
-            deadline_s = cursor.moved_s + distance_s
-            if index in self._missing:
-                wanted[index] = min(wanted.get(index, deadline_s), deadline_s)
-
-    def _rarest_first(self) -> list[int]:
-        counts: Counter[int] = Counter()
-        for link in self._peers.values():
-            if link.has is not None and not link.is_liar:
-                counts.update(link.has & self._missing)
-        if not counts:
+    def _rarest_first(self, now_s: float) -> list[int]:
+        known = [link for link in self._peers.values() if link.has is not None or link.lacks_until_s]
+        if not known:
             return sorted(self._missing)
+        counts = Counter(
+            {index: sum(link.may_have(index, now_s) for link in known) for index in self._missing}
+        )
         return sorted(self._missing, key=lambda index: (counts[index], index))
+
+    def _has_capacity(self, now_s: float) -> bool:
+        smallest = self._size(0)
+        return any(
+            not link.is_resting(now_s) and self._has_room(link, smallest) for link in self._peers.values()
+        )
 
     # Choice of peer.
 
-    def _best_peer(self, index: int, now_s: float, without: tuple[PeerId, ...]) -> PeerId | None:
-        size = self._plan.ciphertext(index).length
-        best, best_s = None, float("inf")
+    def _choose(
+        self,
+        index: int,
+        now_s: float,
+        *,
+        without: tuple[PeerId, ...] = (),
+        deadline_s: float = float("inf"),
+    ) -> PeerId | None:
+        """Return the peer with room that should deliver first.
+
+        None also when that one would be too late and a busy one, though later served, much sooner.
+        """
+        size = self._size(index)
+        best, best_s, busy_s = None, float("inf"), float("inf")
         for peer, link in self._peers.items():
             if peer in without or not self._may_ask(link, index, now_s):
                 continue
-            if link.asked_bytes and link.asked_bytes + size > self._window(link):
-                continue
-            expected_s = self._expected_s(link, size)
-            if expected_s < best_s:
+            expected_s = link.expected_s(size)
+            if not self._has_room(link, size):
+                busy_s = min(busy_s, expected_s)
+            elif expected_s < best_s:
                 best, best_s = peer, expected_s
-        return best
+        is_too_slow = now_s + best_s > deadline_s and 2 * busy_s < best_s
+        return None if is_too_slow else best
 
     def _may_ask(self, link: PeerLink, index: int, now_s: float) -> bool:
-        return not link.is_liar and link.rests_until_s <= now_s and (link.has is None or index in link.has)
+        return not link.is_resting(now_s) and link.may_have(index, now_s)
+
+    def _has_room(self, link: PeerLink, size_bytes: int) -> bool:
+        return not link.asked or link.asked_bytes + size_bytes <= self._window(link)
 
     def _window(self, link: PeerLink) -> float:
+        if not link.rate_bps and self.received_bytes:
+            return 0.0  # one segment on trial: a liar among proven peers costs that and no more
         window = link.rate_bps * (self._config.window_s + link.latency_s)
         return min(self._config.window_max_bytes, max(self._config.window_min_bytes, window))
-
-    def _expected_s(self, link: PeerLink, size: int) -> float:
-        rate_bps = link.rate_bps or 1_000_000.0
-        return link.latency_s + (link.asked_bytes + size) / rate_bps + 0.2 * link.strikes
-
-    def _hedge(self, index: int, deadline_s: float, now_s: float, batches: dict[PeerId, list[int]]) -> None:
-        owners = self._owners[index]
-        if len(owners) > 1 or deadline_s - now_s > self._config.urgent_s:
-            return
-        link = self._peers[owners[0]]
-        size = self._plan.ciphertext(index).length
-        patience_s = max(self._config.hedge_floor_s, self._config.hedge_after * self._expected_s(link, size))
-        allowed = self._config.duplicate_share * self.received_bytes + self._config.window_min_bytes
-        if now_s - link.asked[index] < patience_s or self._duplicates_pending() + size > allowed:
-            return
-        peer = self._best_peer(index, now_s, tuple(owners))
-        if peer is not None:
-            self._ask(peer, index, now_s)
-            batches.setdefault(peer, []).append(index)
-
-    def _duplicates_pending(self) -> int:
-        pending = sum(
-            (len(owners) - 1) * self._plan.ciphertext(index).length
-            for index, owners in self._owners.items()
-            if len(owners) > 1
-        )
-        return self.duplicate_bytes + pending
-
-    def _break_off_stalled(self, now_s: float) -> list[Cancel]:
-        stalled = [
-            peer
-            for peer, link in self._peers.items()
-            if link.asked and now_s - link.progress_s > self._config.stall_s
-        ]
-        for peer in stalled:
-            self.failed(peer, tuple(self._peers[peer].asked), now_s)
-            self._peers[peer].rests_until_s = now_s + 4 * self._config.stall_s
-        return [Cancel(peer) for peer in stalled]
 
     def _make_room(
         self,
@@ -350,10 +285,15 @@ class Scheduler:
         cancels: list[Request | Cancel],
         batches: dict[PeerId, list[int]],
     ) -> PeerId | None:
-        """Break off a peer whose outstanding segments no cursor is near, so that a seek is served at once."""
-        for peer, link in sorted(self._peers.items(), key=lambda item: self._expected_s(item[1], 0)):
-            is_spare = link.asked and not any(each in pressing for each in link.asked)
-            if is_spare and self._may_ask(link, index, now_s):
+        """Return a peer for an urgent segment though all windows are full: seeks are served at once."""
+        size = self._size(index)
+        able = [(peer, link) for peer, link in self._peers.items() if self._may_ask(link, index, now_s)]
+        able.sort(key=lambda item: item[1].expected_s(size))
+        if able and able[0][1].expected_s(size) <= self._config.queue_s:
+            return able[0][0]
+        urgent_until_s = now_s + self._config.urgent_s
+        for peer, link in able:
+            if not any(pressing.get(each, float("inf")) <= urgent_until_s for each in link.asked):
                 for each in list(link.asked):
                     self._unask(peer, link, each)
                 batches.pop(peer, None)
@@ -361,48 +301,73 @@ class Scheduler:
                 return peer
         return None
 
+    # Late and stalled peers.
+
+    def _hedge(
+        self, index: int, now_s: float, batches: dict[PeerId, list[int]], *, is_starving: bool = False
+    ) -> None:
+        owners = self._owners[index]
+        if len(owners) >= _OWNERS_MAX:
+            return
+        last = self._peers[owners[-1]]
+        size = self._size(index)
+        # Nothing is known of a peer that was never tried, so it gets no more than the floor.
+        expected_s = last.expected_s(0) if last.rate_bps else 0.0
+        patience_s = max(self._config.hedge_floor_s, self._config.hedge_after * expected_s)
+        # A reader that starves may waste as much again as the ends of the file, which also press.
+        spare = self._config.window_min_bytes * (2 if is_starving else 1)
+        allowed = self._config.duplicate_share * self.received_bytes + spare
+        if now_s - last.asked[index] < patience_s or self._waste_bytes + size > allowed:
+            return
+        self._ask(self._choose(index, now_s, without=tuple(owners)), index, now_s, batches)
+
+    @property
+    def _waste_bytes(self) -> int:
+        """What was wasted, and what will be if every second answer also comes."""
+        return self.wasted_bytes + self._doubled_bytes
+
+    def _break_off_stalled(self, now_s: float) -> list[Cancel]:
+        stalled: list[Cancel] = []
+        for peer, link in self._peers.items():
+            # Only whole segments count as progress, so a slow link gets longer each time.
+            patience_s = min(_STALL_MAX_S, self._config.stall_s * 2**link.strikes)
+            if link.asked and now_s - link.progress_s > patience_s:
+                self.failed(peer, tuple(link.asked), now_s)
+                is_alone = all(each is link or each.is_resting(now_s) for each in self._peers.values())
+                link.rests_until_s = now_s if is_alone else now_s + 4 * self._config.stall_s
+                stalled.append(Cancel(peer))
+        return stalled
+
     # Bookkeeping.
 
-    def _ask(self, peer: PeerId, index: int, now_s: float) -> None:
-        link = self._peers[peer]
-        if not link.asked:
-            link.busy_since_s, link.busy_bytes, link.progress_s = now_s, 0, now_s
-        link.asked[index] = now_s
-        link.asked_bytes += self._plan.ciphertext(index).length
-        self._owners.setdefault(index, []).append(peer)
+    def _size(self, index: int) -> int:
+        return self._plan.ciphertext(index).length
+
+    def _ask(self, peer: PeerId | None, index: int, now_s: float, batches: dict[PeerId, list[int]]) -> None:
+        if peer is not None:
+            self._peers[peer].ask(index, self._size(index), now_s)
+            owners = self._owners.setdefault(index, [])
+            self._doubled_bytes += self._size(index) if owners else 0
+            owners.append(peer)
+            batches.setdefault(peer, []).append(index)
 
     def _unask(self, peer: PeerId, link: PeerLink, index: int) -> None:
-        if link.asked.pop(index, None) is not None:
-            link.asked_bytes -= self._plan.ciphertext(index).length
+        if link.unask(index, self._size(index)):
             self._release(peer, index)
 
     def _release(self, peer: PeerId, index: int) -> None:
-        owners = self._owners.get(index, [])
-        if peer in owners:
-            owners.remove(peer)
+        owners = self._owners[index]
+        owners.remove(peer)
+        self._doubled_bytes -= self._size(index) if owners else 0
         if not owners:
-            self._owners.pop(index, None)
-
-    def _measure(self, link: PeerLink, index: int, size: int, now_s: float) -> None:
-        asked_s = link.asked.get(index)
-        if asked_s is None:
-            return
-        if link.busy_bytes == 0:
-            link.latency_s += 0.3 * (min(5.0, now_s - asked_s) - link.latency_s)
-        link.busy_bytes += size
-        busy_s = now_s - link.busy_since_s
-        if busy_s > 0:
-            sample = link.busy_bytes / busy_s
-            link.rate_bps = sample if not link.rate_bps else link.rate_bps + 0.3 * (sample - link.rate_bps)
-        if busy_s > 1.0:
-            link.busy_since_s, link.busy_bytes = now_s, 1
+            del self._owners[index]
 
     def _cut(self, indices: list[int]) -> list[tuple[int, ...]]:
         chunks: list[tuple[int, ...]] = []
         chunk: list[int] = []
         size = 0
         for index in indices:
-            length = self._plan.ciphertext(index).length
+            length = self._size(index)
             if chunk and size + length > self._config.batch_bytes:
                 chunks.append(tuple(chunk))
                 chunk, size = [], 0
