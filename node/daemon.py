@@ -20,6 +20,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import SystemRandom
 
 import trio
 from starlette.types import ASGIApp
@@ -29,6 +30,7 @@ from marina.clock import Clock, SystemClock
 from marina.errors import MalformedError, NotFoundError
 from marina.ids import PeerId
 from marina.metrics import Registry
+from marina.retry import Backoff
 from marina.secret import Secret
 from node.api.app import build_app
 from node.api.metrics import ApiMetrics
@@ -60,7 +62,7 @@ from storage.paths import Home
 
 log = logging.getLogger("marina.node")
 API_KEY_FILE = "api.key"
-REDIAL_EVERY_S = 60.0
+REDIAL = Backoff(base_s=5.0, cap_s=120.0, tries_max=12)
 PEERS_WANTED = 4
 _STOP_S = 4.0
 _GRACE_S = 0.3
@@ -269,9 +271,10 @@ async def _keep_dialling(services: Services) -> None:
         if parts.peer is not None:
             bootstrap.append((parts.peer, (text,)))
     while bootstrap:
-        if len(services.host.connected_peers()) < PEERS_WANTED:
-            await services.swarm.dial_all(bootstrap)
-        await trio.sleep(REDIAL_EVERY_S if services.host.connected_peers() else REDIAL_EVERY_S / 4)
+        for pause_s in REDIAL.delays(SystemRandom()):
+            if len(services.host.connected_peers()) < PEERS_WANTED:
+                await services.swarm.dial_all(bootstrap)
+            await trio.sleep(5.0 + pause_s)
 
 
 def _api_key(home: Home) -> Secret[bytes]:

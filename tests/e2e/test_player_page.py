@@ -7,14 +7,11 @@ a session whose segments arrive from two peers. What is tested is the page and t
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 import trio
 from starlette.responses import FileResponse
 
@@ -37,16 +34,11 @@ from node.api.tokens import TokenAuthority
 from node.health import CheckResult, Health, HealthMonitor
 from node.settings import ApiSettings
 from storage.kv import MemoryKv
+from tests.support.browser import AUDIO, PIXELS, SHOTS, Browser, in_browser, needs_chromium
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("chromium") and shutil.which("chromedriver")) and os.environ.get("CI") != "true",
-    reason="Chromium and chromedriver are not installed",
-)
+pytestmark = needs_chromium
 PEERS = ("12D3KooWAdaAdaAdaAdaAdaAdaAdaAda1", "12D3KooWBobBobBobBobBobBobBobBob2")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-AUDIO = "document.getElementById('audio')"
-SHOTS = os.environ.get("MARINA_SCREENSHOTS")
-"""Folder for pictures of the page; none are taken without it."""
 
 
 @dataclass
@@ -211,97 +203,6 @@ def _result(state: Health, sentence: str):
         return CheckResult(state, sentence)
 
     return check
-
-
-@contextmanager
-def browsing(profile: Path) -> Iterator[Browser]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    flags = [
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "disable-dev-shm-usage",
-        "mute-audio",
-        "window-size=1280,820",
-        f"user-data-dir={profile}",
-    ]
-    for flag in flags:
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    try:
-        yield Browser(driver)
-    finally:
-        driver.quit()
-
-
-class Browser:
-    """The few things a test does with a browser."""
-
-    def __init__(self, driver) -> None:
-        self.driver = driver
-
-    def js(self, script: str) -> object:
-        return self.driver.execute_script(f"return ({script})")
-
-    def until(self, script: str, timeout_s: float = 10) -> object:
-        """Return the first truthy value of a script."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            value = self.js(script)
-            if value:
-                return value
-            time.sleep(0.05)
-        raise AssertionError(f"never true: {script}; page says {self.text('#notice')!r}, log {self.log()}")
-
-    def text(self, selector: str) -> str:
-        return str(self.js(f"document.querySelector({selector!r}).textContent"))
-
-    def click(self, selector: str) -> None:
-        from selenium.webdriver.common.by import By
-
-        self.driver.find_element(By.CSS_SELECTOR, selector).click()
-
-    def press(self, keys: str) -> None:
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.driver).send_keys(keys).perform()
-
-    def log(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def shot(self, name: str) -> None:
-        if SHOTS:
-            self.driver.save_screenshot(str(Path(SHOTS) / f"{name}.png"))
-
-
-PIXELS = """(() => {
-  const canvas = document.getElementById('wave');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  const seen = new Set();
-  for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 100) {
-    const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
-    if (Math.max(r, g, b) - Math.min(r, g, b) > 60) seen.add(r > b ? 'warm' : 'cold');
-  }
-  return [...seen].sort().join(' ');
-})()"""
-
-
-async def in_browser(tmp_path: Path, visit: Callable[[Browser], None]) -> None:
-    def run() -> None:
-        with browsing(tmp_path / "profile") as browser:
-            visit(browser)
-
-    await trio.to_thread.run_sync(run)
 
 
 async def test_a_person_opens_the_link_finds_a_track_and_hears_it(tmp_path):
