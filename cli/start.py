@@ -7,13 +7,14 @@ import logging.handlers
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cli.api import Daemon
 from cli.console import Console
-from marina.errors import DaemonNotRunningError, MarinaError, NotPermittedError
+from marina.errors import DaemonNotRunningError, MarinaError
 from storage.paths import Home
 
 if TYPE_CHECKING:
@@ -25,6 +26,16 @@ WORDS_TEXT = """
 These 24 words are your account. Whoever has them is you; without them a lost disk is lost.
 Write them down now, on paper. They are shown again only after your passphrase: marina key words
 """
+
+
+class NotStartedError(MarinaError):
+    """The daemon ended before it was ready; the exit code is its own."""
+
+    code = "not_started"
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code if 0 < exit_code < 128 else MarinaError.exit_code
 
 
 def passphrase_sources(descriptor: int | None) -> object:
@@ -127,32 +138,41 @@ def ensure_daemon(console: Console, *, passphrase_fd: int | None, settings: dict
 
 def _spawn(console: Console, passphrase: Secret[str]) -> None:
     """Start ``marina daemon`` detached; the passphrase goes through a pipe."""
+    with tempfile.TemporaryFile() as said:
+        _wait_started(console, _detached(console, passphrase, said), said)
+
+
+def _detached(console: Console, passphrase: Secret[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
     reader, writer = os.pipe()
     command = [
-        sys.executable, "-m", "cli", "--home", str(console.home), "daemon", "--passphrase-fd", str(reader),
-    ]  # fmt: skip
+        *(sys.executable, "-m", "cli", "--home", str(console.home)),
+        *("daemon", "--quiet", "--passphrase-fd", str(reader)),
+    ]
     process = subprocess.Popen(
         command,
         pass_fds=[reader],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=said,  # quiet, so it says one sentence, and only when it fails
         start_new_session=True,
     )
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:
         pipe.write(passphrase.reveal().encode() + b"\n")
+    return process
+
+
+def _wait_started(console: Console, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if running(console):
             return
         code = process.poll()
         if code is not None:
-            raise (
-                NotPermittedError("the node did not start: the passphrase is wrong, or see 'marina logs'")
-                if (code == NotPermittedError.exit_code)
-                else MarinaError(f"the node did not start (exit code {code}): see 'marina logs'")
-            )
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+            why = lines[-1].removeprefix("marina: ") if lines else f"exit code {code}, see 'marina logs'"
+            raise NotStartedError(f"the node did not start: {why}", code)
         time.sleep(0.1)
     raise MarinaError(f"the node did not answer within {START_TIMEOUT_S:.0f} s: see 'marina logs'")
 

@@ -181,7 +181,7 @@ class Library:
             NotFoundError, UsageError, MalformedError: with what to do.
         """
         if is_link(typed):
-            link = parse_link(typed)
+            link = typed_link(typed)
             self.note_link(link)
             return self._target(await self.bring(link.release), link.track)
         bare = typed.removeprefix("marina:")
@@ -351,6 +351,18 @@ class Library:
         self._swarm.note_release(signed.cid, signed.release.release_id, signed.release.account, parts)
         for hint in signed.release.hints:
             self._swarm.note_hint(signed.cid, hint.peer, hint.addresses)
+
+
+def typed_link(typed: str) -> Link:
+    """Return the link that a person typed.
+
+    Raises:
+        UsageError: it is damaged; a link of a peer would be malformed, this one can be typed again.
+    """
+    try:
+        return parse_link(typed)
+    except MalformedError as err:
+        raise UsageError(str(err)) from err
 
 
 def _brief(track: TrackManifest) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class OperatorSettings:
 
     Attributes:
         accept_pledges: promise space to artists who ask for replicas. Off: space is given knowingly.
-        offered_bytes: space offered to all pledges together, inside the quota. Half of the default quota.
+        offered_bytes: space offered to all pledges together; at most half of the quota unless it is set.
         pledge_length_s: how long one pledge holds before it must be renewed. A month, a guess.
         accept_from: accounts (0x…) whose releases are accepted; empty accepts everyone.
         denylist: file of CIDs, release ids and accounts, one a line, never served or pledged.

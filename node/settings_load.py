@@ -77,7 +77,7 @@ def load_settings(
             found[name] = (_parse(name, raw, origin), origin)
     settings = _build({name: value for name, (value, _) in found.items()})
     check_settings(settings)
-    origins = tuple(_origin(key, found.get(name)) for name, key in all_keys().items())
+    origins = tuple(_origin(key, settings, found.get(name)) for name, key in all_keys().items())
     return LoadedSettings(settings, origins)
 
 
@@ -189,9 +189,18 @@ def _build(values: dict[str, object]) -> Settings:
     parts: dict[str, Any] = dict(changes.pop("", {}))
     for section, attributes in changes.items():
         parts[section] = dataclasses.replace(cast("Any", getattr(base, section)), **attributes)
-    return dataclasses.replace(base, **parts)
+    settings = dataclasses.replace(base, **parts)
+    return settings if "operator.offered" in values else _with_fitting_offer(settings)
 
 
-def _origin(key: SettingKey, found: tuple[object, str] | None) -> Origin:
-    value, origin = found if found is not None else (key.default, "default")
+def _with_fitting_offer(settings: Settings) -> Settings:
+    """Offer no more than half of the quota where nobody said how much, so that every quota works."""
+    offered_bytes = min(settings.operator.offered_bytes, settings.storage.quota_bytes // 2)
+    operator = dataclasses.replace(settings.operator, offered_bytes=offered_bytes)
+    return dataclasses.replace(settings, operator=operator)
+
+
+def _origin(key: SettingKey, settings: Settings, found: tuple[object, str] | None) -> Origin:
+    section = getattr(settings, key.section) if key.section else settings
+    value, origin = found if found is not None else (getattr(section, key.attribute), "default")
     return Origin(key.name, key.to_file(value), origin)

@@ -40,9 +40,8 @@ def run_node(args: argparse.Namespace, console: Console, *, announce: object) ->
         sources = passphrase_sources(args.passphrase_fd)
         assert isinstance(sources, PassphraseSources)
         passphrase = getattr(args, "passphrase", None) or sources.read()
-    set_up_logging(
-        console, settings, to_stderr=getattr(args, "command_is_service", True) or console.is_verbose
-    )
+    is_service = getattr(args, "command_is_service", True) and not console.is_quiet
+    set_up_logging(console, settings, to_stderr=is_service or console.is_verbose)
     import trio
 
     from node.daemon import run_daemon

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli.api import Daemon
 from cli.console import Console, clean, human_date
-from marina.errors import NotPermittedError
+from marina.errors import NotPermittedError, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     update.add_argument("--title")
     update.add_argument("--artist")
     update.add_argument("--terms")
-    update.add_argument("--track", type=int, metavar="N", help="number of the track to replace")
-    update.add_argument("file", nargs="?", type=Path, help="the new file for --track")
+    update.add_argument(
+        "--track", nargs=2, metavar=("N", "FILE"), help="number of the track to replace, and its new file"
+    )
     withdraw = actions.add_parser("withdraw", help="sign a tombstone: nothing is offered any more")
     withdraw.add_argument("id")
     withdraw.add_argument("--reason", default="")
@@ -43,8 +44,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         facts = daemon.post(f"/api/v1/releases/{args.id}/replicate", {"replicas": args.replicas})
         return _status(facts, console)
     if args.action == "update":
-        body = {key: getattr(args, key) for key in ("title", "artist", "terms", "track")}
-        body["file"] = str(args.file.expanduser().absolute()) if args.file else None
+        body: dict[str, object] = {key: getattr(args, key) for key in ("title", "artist", "terms")}
+        if args.track:
+            body |= _replacement(*args.track)
         facts = daemon.post(f"/api/v1/releases/{args.id}/update", body)
         console.result(facts, f"{facts['release']} is now version {facts['version']}: {facts['cid']}")
         return 0
@@ -53,6 +55,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     facts = daemon.post(f"/api/v1/releases/{args.id}/withdraw", {"reason": args.reason})
     console.result(facts, f"{facts['release']} is withdrawn (version {facts['version']}).")
     return 0
+
+
+def _replacement(number: str, file: str) -> dict[str, object]:
+    if not number.isdecimal():
+        raise UsageError(f"--track {clean(number)}: give the track's number, then the new file")
+    return {"track": int(number), "file": str(Path(file).expanduser().absolute())}
 
 
 def _list(daemon: Daemon, console: Console) -> int:

@@ -10,17 +10,18 @@ import trio
 
 from marina import __version__
 from marina.cid import Cid, cid_text
-from marina.errors import NotFoundError, UsageError
+from marina.errors import MalformedError, NotFoundError, UsageError
 from marina.ids import PeerId, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
 from node.api.scopes import Scope
 from node.checks import NO_PEERS
 from node.jobs import Event, Report
+from node.library import typed_link
 from node.services import Services
 from p2p import addresses
 from p2p.announce import AnnounceHealth
-from p2p.links import is_link, parse_link
+from p2p.links import is_link
 from storage.backup import create_backup
 from storage.backup_schedule import backup_path
 from storage.gc import Collection
@@ -103,13 +104,16 @@ class ControlRoutes:
         """Dial an address that ends in /p2p/PEER, or the providers of a link."""
         text = ctx.body.text("address")
         if is_link(text):
-            link = parse_link(text)
+            link = typed_link(text)
             self._services.library.note_link(link)
             for provider in link.providers:
                 if await self._services.swarm.reach(provider.peer, provider.addresses):
                     return Reply.ok({"peer": provider.peer})
             raise NotFoundError("none of the link's providers answers now")
-        parts = addresses.parse(text)
+        try:
+            parts = addresses.parse(text)
+        except MalformedError as err:
+            raise UsageError(f"{err}: give one like /ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…") from err
         if parts.peer is None:
             raise UsageError("the address must end in /p2p/ and the peer's id")
         await self._services.host.dial(parts.peer, [text])

@@ -12,9 +12,10 @@ from node.api.router import ApiContext, route
 from node.api.scopes import Scope
 from node.fetching import fetch_tracks
 from node.jobs import Event, Report
+from node.library import typed_link
 from node.services import Services
 from node.sharing import shareable_addresses
-from p2p.links import is_link, parse_link
+from p2p.links import is_link
 from p2p.releases import FetchedRelease
 from storage.content.release import SignedRelease
 from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint, TrackManifest
@@ -125,7 +126,7 @@ class PublishRoutes:
         """Keep a release for the swarm: fetch all of it, hold it, announce it."""
         text = ctx.body.text("link")
         if is_link(text):
-            self._services.library.note_link(parse_link(text))
+            self._services.library.note_link(typed_link(text))
 
         async def work(report: Report) -> Event:
             target = await self._services.library.resolve(text)

@@ -184,3 +184,14 @@ def test_units_read_as_people_write_them():
             parse_span_s(bad)
         with pytest.raises(UsageError):
             parse_rate(bad)
+
+
+def test_the_offer_to_operators_fits_any_quota_unless_it_is_set(tmp_path: Path) -> None:
+    set_value(tmp_path, "operator.accept_pledges", "true")
+    set_value(tmp_path, "storage.quota", "3GB")
+    loaded = load_settings(tmp_path)
+    assert loaded.settings.operator.offered_bytes == 1_500_000_000
+    shown = {each.key: each for each in loaded.origins}["operator.offered"]
+    assert (shown.value, shown.origin) == ("1.5GB", "default")
+    with pytest.raises(UsageError, match=r"operator\.offered is above"):
+        set_value(tmp_path, "operator.offered", "4GB")
