@@ -31,7 +31,8 @@ def stream_response(session: PlaySession, request: Request) -> Response:
         return Response(status_code=304, headers=headers)
     try:
         wanted = None
-        if range_applies(request.headers.get("if-range"), etag):
+        # Ranges are defined for GET alone (RFC 9110 §14.2): HEAD tells of the whole.
+        if request.method == "GET" and range_applies(request.headers.get("if-range"), etag):
             wanted = parse_range(request.headers.get("range"), total)
     except UnsatisfiableRangeError:
         return Response(status_code=416, headers={**headers, "content-range": f"bytes */{total}"})
@@ -66,35 +67,48 @@ class AudioResponse(Response):
         self._has_body = has_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer.
+        """Send the answer; its head only once the first bytes are there, so that failures have a status.
 
         Raises:
-            MarinaError: a segment did not come; the connection breaks off, which players notice.
+            MarinaError: a segment did not come. If that is the first, nothing was sent; otherwise the
+                server must cut the connection, which players notice.
         """
         del scope
-        raw = [(key.encode(), value.encode()) for key, value in self.headers.items()]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
-        if self._has_body:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, receive, nursery.cancel_scope)
-                await self._send_body(send)
-                nursery.cancel_scope.cancel()
-        await send({"type": "http.response.body", "body": b""})
+        failure: MarinaError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, receive, nursery.cancel_scope)
+            try:
+                await self._send_all(send)
+            except MarinaError as err:
+                failure = err  # raised outside the nursery, which would wrap it in a group
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            log.warning("a stream broke off: %s", failure)
+            raise failure
 
     async def _watch(self, receive: Receive, scope: trio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         scope.cancel()
 
+    async def _send_all(self, send: Send) -> None:
+        if self._has_body:
+            await self._send_body(send)
+        else:
+            await self._send_head(send)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send_head(self, send: Send) -> None:
+        raw = [(key.encode(), value.encode()) for key, value in self.headers.items()]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
+
     async def _send_body(self, send: Send) -> None:
         at, end = self._part.first, self._part.last + 1
         with self._session.reading(at) as reader:
             while at < end:
-                try:
-                    block = await reader.read(at, end)
-                except MarinaError as err:
-                    log.warning("a stream broke off: %s", err)
-                    raise
+                block = await reader.read(at, end)
+                if at == self._part.first:
+                    await self._send_head(send)
                 await send({"type": "http.response.body", "body": block, "more_body": True})
                 self._session.delivered(at, len(block))
                 at += len(block)

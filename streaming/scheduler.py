@@ -37,7 +37,8 @@ class SchedulerConfig:
         hedge_floor_s: never hedge earlier than this.
         duplicate_share: bytes wasted, as a share of all bytes received (design T8: 1.3 in all).
         batch_bytes: most bytes in one request.
-        stall_s: a peer that delivers nothing for so long is broken off and rests.
+        stall_s: a peer that delivers nothing for so long is broken off and rests; half of it for one
+            that never delivered while others do.
     """
 
     buffer_s: float = 30.0
@@ -88,7 +89,6 @@ class Scheduler:
         self._wants_all = False
         self._backlog: list[int] = []
         self._backlog_made_s = float("-inf")
-        self._doubled_bytes = 0
         self.received_bytes = 0
         self.wasted_bytes = 0
 
@@ -215,7 +215,7 @@ class Scheduler:
             self._backlog_made_s = now_s
             self._backlog = [index for index in self._rarest_first(now_s) if index not in self._owners][::-1]
             if not self._backlog:
-                for index in sorted(self._owners):
+                for index in sorted(self._missing & self._owners.keys()):
                     self._hedge(index, now_s, batches)
         while self._backlog and self._has_capacity(now_s):
             index = self._backlog.pop()
@@ -314,23 +314,29 @@ class Scheduler:
         # Nothing is known of a peer that was never tried, so it gets no more than the floor.
         expected_s = last.expected_s(0) if last.rate_bps else 0.0
         patience_s = max(self._config.hedge_floor_s, self._config.hedge_after * expected_s)
-        # A reader that starves may waste as much again as the ends of the file, which also press.
-        spare = self._config.window_min_bytes * (2 if is_starving else 1)
-        allowed = self._config.duplicate_share * self.received_bytes + spare
-        if now_s - last.asked[index] < patience_s or self._waste_bytes + size > allowed:
+        if now_s - last.asked[index] < patience_s:
+            return
+        # A reader that starves may waste more than the ends of the file, which also press.
+        spare = self._config.window_min_bytes * (3 if is_starving else 1)
+        if self._waste_bytes() + size > self._config.duplicate_share * self.received_bytes + spare:
             return
         self._ask(self._choose(index, now_s, without=tuple(owners)), index, now_s, batches)
 
-    @property
     def _waste_bytes(self) -> int:
-        """What was wasted, and what will be if every second answer also comes."""
-        return self.wasted_bytes + self._doubled_bytes
+        """Return what was wasted, and what will be if every answer that is not needed also comes."""
+        pending = sum(
+            (len(owners) - (index in self._missing)) * self._size(index)
+            for index, owners in self._owners.items()
+        )
+        return self.wasted_bytes + pending
 
     def _break_off_stalled(self, now_s: float) -> list[Cancel]:
         stalled: list[Cancel] = []
         for peer, link in self._peers.items():
             # Only whole segments count as progress, so a slow link gets longer each time.
             patience_s = min(_STALL_MAX_S, self._config.stall_s * 2**link.strikes)
+            if not link.rate_bps and self.received_bytes:
+                patience_s /= 2  # others deliver, this one never did
             if link.asked and now_s - link.progress_s > patience_s:
                 self.failed(peer, tuple(link.asked), now_s)
                 is_alone = all(each is link or each.is_resting(now_s) for each in self._peers.values())
@@ -346,9 +352,7 @@ class Scheduler:
     def _ask(self, peer: PeerId | None, index: int, now_s: float, batches: dict[PeerId, list[int]]) -> None:
         if peer is not None:
             self._peers[peer].ask(index, self._size(index), now_s)
-            owners = self._owners.setdefault(index, [])
-            self._doubled_bytes += self._size(index) if owners else 0
-            owners.append(peer)
+            self._owners.setdefault(index, []).append(peer)
             batches.setdefault(peer, []).append(index)
 
     def _unask(self, peer: PeerId, link: PeerLink, index: int) -> None:
@@ -358,7 +362,6 @@ class Scheduler:
     def _release(self, peer: PeerId, index: int) -> None:
         owners = self._owners[index]
         owners.remove(peer)
-        self._doubled_bytes -= self._size(index) if owners else 0
         if not owners:
             del self._owners[index]
 

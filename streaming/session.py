@@ -13,6 +13,7 @@ from marina.ids import PeerId
 from storage.content.segments import SegmentOpener
 from storage.content.track import Rendition, TrackManifest
 from streaming.fetcher import RenditionFetcher
+from streaming.playhead import Playhead
 
 BLOCK_BYTES = 256 * 1024
 _DECODED_BYTES = 4 * 1024 * 1024
@@ -38,7 +39,7 @@ class PlaySession:
         self._first_read_s: float | None = None
         self._opening: int | None = None
         self.first_sound_s: float | None = None
-        self.playhead_byte = 0
+        self._playhead = Playhead(size_bytes=self.size_bytes, bytes_per_s=self.bytes_per_s)
         self._opener = opener
         self._decoded: OrderedDict[int, bytes] = OrderedDict()
         self._decoded_bytes = 0
@@ -53,6 +54,11 @@ class PlaySession:
     def bytes_per_s(self) -> float:
         """Pace at which a player reads."""
         return max(1000.0, self.rendition.bitrate_bps / 8)
+
+    @property
+    def playhead_byte(self) -> int:
+        """The byte that a listener probably hears now."""
+        return self._playhead.byte_at(trio.current_time())
 
     def begin(self, prepared_s: float) -> None:
         """Fetch the beginning at once, before a player asks for it.
@@ -120,7 +126,7 @@ class PlaySession:
         """Count bytes that a player took; the first run from the start is the first sound."""
         now_s = trio.current_time()
         self.used_s = now_s
-        self.playhead_byte = start + length
+        self._playhead.read(start, length, now_s)
         if start <= self._from_start:
             self._from_start = max(self._from_start, start + length)
         enough = min(self.size_bytes, _HEAD_BYTES + self.bytes_per_s * _FIRST_SOUND_MS / 1000)

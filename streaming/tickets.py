@@ -19,6 +19,7 @@ TICKET_S = 300
 _MAC_BYTES = 32
 _SESSION_BYTES = 16
 _EXPIRY_BYTES = 8
+_TICKET_CHARS = 75
 
 
 def issue_ticket(key: Secret[bytes], session: bytes, now_s: int) -> str:
@@ -54,10 +55,10 @@ def session_of(ticket: str) -> bytes:
 
 def _decode(ticket: str) -> bytes:
     try:
-        raw = base64.urlsafe_b64decode(ticket + "=" * (-len(ticket) % 4))
+        raw = base64.b64decode(ticket + "=" * (-len(ticket) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as err:
         raise TicketError("this stream address is not valid: ask the node for a new one") from err
-    if len(raw) != _SESSION_BYTES + _EXPIRY_BYTES + _MAC_BYTES:
+    if len(ticket) != _TICKET_CHARS or len(raw) != _SESSION_BYTES + _EXPIRY_BYTES + _MAC_BYTES:
         raise TicketError("this stream address is not valid: ask the node for a new one")
     return raw
 

@@ -1,4 +1,4 @@
-"""Seeded swarms in virtual time: peers that lie, stall, are slow or vanish, and a player that must not starve."""
+"""Seeded swarms in virtual time: peers lie, stall, are slow or vanish, and a player must not starve."""
 
 from __future__ import annotations
 
