@@ -123,6 +123,7 @@ class Daemon:
         if secret is not None:
             process.stdin.write(f"{secret}\n".encode())
         process.stdin.close()
+        process.stdin = None
         return process
 
     def start(self, *options: str) -> None:

@@ -192,6 +192,6 @@ def test_the_offer_to_operators_fits_any_quota_unless_it_is_set(tmp_path: Path) 
     loaded = load_settings(tmp_path)
     assert loaded.settings.operator.offered_bytes == 1_500_000_000
     shown = {each.key: each for each in loaded.origins}["operator.offered"]
-    assert (shown.value, shown.origin) == ("1.5GB", "default")
+    assert (shown.value, shown.origin) == ("1500MB", "default")
     with pytest.raises(UsageError, match=r"operator\.offered is above"):
         set_value(tmp_path, "operator.offered", "4GB")
