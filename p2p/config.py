@@ -114,7 +114,7 @@ class ChunkConfig:
     burst_s: float = 0.25
     indices_per_request_max: int = 64
     requests_per_stream_max: int = 16
-    streams_per_peer_max: int = 2
+    streams_per_peer_max: int = 4
     busy_after_s: float = 4.0
     batch_bytes: int = 1 * MIB
     idle_timeout_s: float = 120.0

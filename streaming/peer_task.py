@@ -15,6 +15,8 @@ from storage.content.layout import RenditionLayout
 from streaming.providers import Delivery, Outcome, Provider, ProviderSession
 
 log = logging.getLogger("marina.streaming")
+IDLE_SESSION_S = 1.0
+"""A session that nothing is asked of is given back: peers allow few streams, and other tracks want them."""
 Deliver = Callable[[tuple[PeerId, Delivery]], Awaitable[None]]
 
 
@@ -93,7 +95,10 @@ class PeerTask:
             if session.outstanding:
                 await self._hand_on(await session.next())
             else:
-                await self._next_request()
+                with trio.move_on_after(IDLE_SESSION_S) as waiting:
+                    await self._next_request()
+                if waiting.cancelled_caught:
+                    return
 
     async def _next_request(self) -> None:
         if not self._todo and not self._is_over:
