@@ -80,6 +80,16 @@ class SegmentPlan:
         plain = self.plaintext(index)
         return Span(plain.start + index * TAG_BYTES, plain.length + TAG_BYTES)
 
+    def lengths(self) -> list[int]:
+        """Return the ciphertext length of every segment in order: what ``ciphertext`` says, at once."""
+        if self.plaintext_bytes <= _EDGE:
+            rest = self.plaintext_bytes - (self.count - 1) * _SMALL
+            return [SMALL_BYTES] * (self.count - 1) + [rest + TAG_BYTES]
+        middle = self._middle_count
+        rest = self.plaintext_bytes - _EDGE - (middle - 1) * _LARGE
+        edges = [SMALL_BYTES] * HEAD_SEGMENTS, [SMALL_BYTES] * TAIL_SEGMENTS
+        return [*edges[0], *[LARGE_BYTES] * (middle - 1), rest + TAG_BYTES, *edges[1]]
+
     def index_at(self, plaintext_offset: int) -> int:
         """Return the segment that holds a plaintext byte; IndexError outside."""
         if not 0 <= plaintext_offset < self.plaintext_bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from marina.cid import DAG_PB, RAW, Cid, cid_from_digest, cid_of
 from marina.errors import MalformedError
@@ -18,11 +19,12 @@ from storage.content.layout import RenditionLayout
 
 LINKS_MAX = 1024
 _TYPE_FILE = 2
+_NO_NAME = b"\x12\x00\x18"
+"""The empty name of a link, field 2, and the tag of its Tsize, field 3."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A subtree as its parent sees it.
+class Leaf(NamedTuple):
+    """A subtree as its parent sees it; a tuple, because a song has hundreds.
 
     Attributes:
         cid: the subtree's root.
@@ -68,10 +70,9 @@ def build_file(leaves: Sequence[Leaf], *, links_max: int = LINKS_MAX) -> UnixfsF
 def rendition_file(plaintext_bytes: int, digests: bytes) -> tuple[RenditionLayout, UnixfsFile]:
     """Return layout and tree of a rendition whose segment digests are known."""
     plan = RenditionLayout(cid_from_digest(bytes(32), RAW), plaintext_bytes, digests).plan
-    sizes = [plan.ciphertext(index).length for index in range(plan.count)]
     leaves = [
         Leaf(cid_from_digest(digests[32 * index : 32 * index + 32]), size, size)
-        for index, size in enumerate(sizes)
+        for index, size in enumerate(plan.lengths())
     ]
     tree = build_file(leaves)
     return RenditionLayout(tree.root, plaintext_bytes, digests), tree
@@ -95,7 +96,7 @@ def _node(children: Sequence[Leaf]) -> bytes:
 
 
 def _link(child: Leaf) -> bytes:
-    return _field(1, child.cid) + _field(2, b"") + b"\x18" + _varint(child.tree_bytes)
+    return _field(1, child.cid) + _NO_NAME + _varint(child.tree_bytes)
 
 
 def _unixfs(children: Sequence[Leaf]) -> bytes:

@@ -19,6 +19,7 @@ lengths = st.one_of(
 def test_segments_cover_the_plaintext_once_and_in_order(length):
     plan = SegmentPlan(length)
     at = sealed_at = 0
+    assert plan.lengths() == [plan.ciphertext(index).length for index in range(plan.count)]
     for index in range(plan.count):
         plain, sealed = plan.plaintext(index), plan.ciphertext(index)
         assert plain.start == at
