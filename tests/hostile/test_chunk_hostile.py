@@ -41,7 +41,7 @@ def open_files() -> int:
 @asynccontextmanager
 async def victim(**settings: object) -> AsyncIterator[tuple[Host, MemorySegments]]:
     """A running host that serves eight segments."""
-    host = make_host("victim")
+    host = make_host("victim", connections_pending_max=256)
     source = MemorySegments({index: bytes([index]) * (64 * KIB) for index in range(8)}, ROOT)
     ChunkServer(source=source, clock=SystemClock(), config=ChunkConfig(**settings)).attach(host)  # type: ignore[arg-type]
     async with running(host):

@@ -73,7 +73,7 @@ async def test_two_hundred_messages_in_a_row_reach_all_of_ten_nodes():
 
 
 async def test_a_message_names_its_author_behind_a_forwarder():
-    async with swarm(3, links=1) as (_, nodes, inboxes):
+    async with swarm(3, links=1) as (hosts, nodes, inboxes):
         await nodes[0].publish(TOPIC, b"m hello")
         with trio.fail_after(5):
             message = await inboxes[2].receive()
@@ -81,7 +81,7 @@ async def test_a_message_names_its_author_behind_a_forwarder():
 
 
 async def test_a_message_against_the_rules_reaches_nobody_and_costs_its_sender():
-    async with swarm(3, links=1, validators=[anything, well_formed, well_formed]) as (_, nodes, inboxes):
+    async with swarm(3, links=1, validators=[anything, well_formed, well_formed]) as (hosts, nodes, inboxes):
         await nodes[0].publish(TOPIC, b"nonsense")
         await nodes[0].publish(TOPIC, b"late news")
         await nodes[0].publish(TOPIC, b"m fine")
