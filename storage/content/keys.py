@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -72,7 +73,13 @@ def rendition_key(key: Secret[bytes], name: KeyName, suite: int, file_salt: byte
 
 def segment_key(key_rend: bytes, index: int) -> bytes:
     """Return K_seg of one segment, expanded with ``E["marina/v1", "segment", index]``."""
-    return _expand(key_rend, _SEGMENT_PREFIX + encode(index))
+    return _expand(key_rend, _SEGMENT_PREFIX + encoded_index(index))
+
+
+@lru_cache(maxsize=2048)  # of every rendition up to 512 MiB; longer ones cost a little more
+def encoded_index(index: int) -> bytes:
+    """Return a segment's index as keys and AADs hold it."""
+    return encode(index)
 
 
 def _expand(key: bytes, info: bytes) -> bytes:

@@ -17,7 +17,14 @@ from marina.codec import encode
 from marina.errors import DamagedError, MalformedError
 from marina.ids import TrackId
 from marina.secret import Secret
-from storage.content.keys import KeyName, check_commitment, key_commitment, rendition_key, segment_key
+from storage.content.keys import (
+    KeyName,
+    check_commitment,
+    encoded_index,
+    key_commitment,
+    rendition_key,
+    segment_key,
+)
 from storage.content.layout import TAG_BYTES
 
 SUITE_AES_256_GCM = 1
@@ -65,7 +72,7 @@ class CipherRun:
     def aad(self, index: int, *, is_last: bool) -> bytes:
         """Return E["marina/v1/seg", track_id, tier, suite, file_salt, index, last]; the tag covers it."""
         prefix = _aad_prefix(self.track_id, self.tier, self.suite, self.file_salt)
-        return prefix + encode(index) + encode(int(is_last))
+        return prefix + encoded_index(index) + encoded_index(int(is_last))
 
 
 @lru_cache(maxsize=64)
