@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
 from marina.cid import Cid
@@ -27,7 +27,7 @@ _OUTCOMES = {
 class PeerFinder(Protocol):
     """Finds peers that may have a root."""
 
-    def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
+    def candidates(self, root: Cid) -> AsyncGenerator[tuple[PeerId, tuple[str, ...]], None]:
         """Yield (peer, addresses), connected ones first, each once."""
         ...
 
@@ -56,14 +56,15 @@ class SwarmProviders:
         self._finder = finder
         self._release_of = release_of
 
-    async def providers(self, root: Cid) -> AsyncIterator[SwarmProvider]:
+    async def providers(self, root: Cid) -> AsyncGenerator[SwarmProvider, None]:
         """Yield providers of a rendition, nearest first."""
         seen: set[PeerId] = set()
         for key in dict.fromkeys((root, self._release_of(root) or root)):
-            async for peer, addresses in self._finder.candidates(key):
-                if peer not in seen and peer != self._host.peer_id and not self._host.is_banned(peer):
-                    seen.add(peer)
-                    yield SwarmProvider(self._host, self._client, peer, addresses)
+            async with aclosing(self._finder.candidates(key)) as candidates:
+                async for peer, addresses in candidates:
+                    if peer not in seen and peer != self._host.peer_id and not self._host.is_banned(peer):
+                        seen.add(peer)
+                        yield SwarmProvider(self._host, self._client, peer, addresses)
 
 
 class SwarmProvider:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 
 import trio
 
@@ -98,10 +99,11 @@ class Swarm:
         """Return the peers that are said to have a root, with their addresses."""
         return list(self._hints.get(root, {}).items())
 
-    async def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
+    async def candidates(self, root: Cid) -> AsyncGenerator[tuple[PeerId, tuple[str, ...]], None]:
         """Yield (peer, addresses): hinted and connected, hinted, other connected ones, then what is found.
 
-        The wider search (DHT, gossip, local network) is made at most every half minute for a root.
+        The wider search (DHT, gossip, local network) is made at most every half minute for a root. It runs
+        in the caller's task, so a caller that may stop early wraps this in ``contextlib.aclosing``.
         """
         hinted = dict(self._hints.get(root, {}))
         order = sorted(hinted, key=lambda peer: not self._host.is_connected(peer))
@@ -127,16 +129,20 @@ class Swarm:
             self._looked_s.popitem(last=False)
         return True
 
-    async def connected_providers(self, cid: Cid) -> AsyncIterator[PeerId]:
-        """Yield peers that may have a block, dialled by now; those that do not answer are left out."""
+    async def connected_providers(self, cid: Cid) -> AsyncGenerator[PeerId, None]:
+        """Yield peers that may have a block, dialled by now; those that do not answer are left out.
+
+        A caller that may stop early wraps this in ``contextlib.aclosing``.
+        """
         seen: set[PeerId] = set()
         for key in dict.fromkeys((cid, self.release_of(cid) or cid)):
-            async for peer, addresses in self.candidates(key):
-                if peer in seen or peer == self._host.peer_id:
-                    continue
-                seen.add(peer)
-                if await self.reach(peer, addresses):
-                    yield peer
+            async with aclosing(self.candidates(key)) as candidates:
+                async for peer, addresses in candidates:
+                    if peer in seen or peer == self._host.peer_id:
+                        continue
+                    seen.add(peer)
+                    if await self.reach(peer, addresses):
+                        yield peer
 
     async def reach(self, peer: PeerId, addresses: Iterable[str]) -> bool:
         """Return whether the peer is connected now, dialling it if need be."""

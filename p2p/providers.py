@@ -282,13 +282,13 @@ class ProviderFinder:
         ends alone. Leaving the block stops the search.
         """
         send, receive = trio.open_memory_channel[Provider](_WAITING_MAX)
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._search, query, timeout_s, _Merge(self, send, limit))
             async with receive:
                 try:
                     yield receive
-                except Exception as err:  # noqa: BLE001 - raised again below
+                except (Exception, GeneratorExit) as err:  # noqa: BLE001 - raised again below
                     failure = err  # the block's own error leaves as itself, not in a group
             nursery.cancel_scope.cancel()
         if failure is not None:

@@ -1,9 +1,10 @@
-"""Brings a release from peers: its manifest, its tracks, their keyboxes; all checked, then stored."""
+"""Brings a release from peers: its manifest, its tracks, later their keyboxes; checked, then stored."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,8 +25,8 @@ PEERS_TRIED_MAX = 12
 class Peers(Protocol):
     """Finds connected peers that may have something."""
 
-    def connected_providers(self, cid: Cid) -> AsyncIterator[PeerId]:
-        """Yield peers, connected by now, likeliest first, each once."""
+    def connected_providers(self, cid: Cid) -> AsyncGenerator[PeerId, None]:
+        """Yield peers, connected by now, likeliest first, each once; closed by the caller."""
         ...
 
 
@@ -59,7 +60,9 @@ class ReleaseFetcher:
         self._corrupt = corrupt
 
     async def fetch(self, cid: Cid) -> FetchedRelease:
-        """Return a release with all its track manifests and keyboxes stored here.
+        """Return a release with all its track manifests, stored here.
+
+        Keyboxes come when a track is played or the whole release is kept: one round trip less to sound.
 
         Raises:
             NotFoundError: no peer that answers has all of it.
@@ -74,9 +77,12 @@ class ReleaseFetcher:
             if (track.account, track.release_id) != (signed.release.account, signed.release.release_id):
                 raise MalformedError("the release lists a track that belongs to another release")
             tracks.append((track_cid, track))
+        return FetchedRelease(signed, tuple(tracks), sources.get(cid))
+
+    async def fetch_keyboxes(self, cid: Cid, tracks: Sequence[tuple[Cid, TrackManifest]]) -> None:
+        """Bring every keybox of a release, for a node that keeps all of it. Errors as for ``fetch``."""
         keyboxes = {each.keybox for _, track in tracks for each in track.renditions}
         await self._blocks_of(cid, sorted(keyboxes))
-        return FetchedRelease(signed, tuple(tracks), sources.get(cid))
 
     async def block(self, root: Cid, cid: Cid) -> bytes:
         """Return one block, asking the providers of ``root``. Errors as for ``fetch``."""
@@ -95,14 +101,15 @@ class ReleaseFetcher:
                 continue
         tried = 0
         if len(found) < len(set(wanted)):
-            async for peer in self._peers.connected_providers(root):
-                tried += 1
-                missing = [cid for cid in wanted if cid not in found]
-                for cid, data in (await self._ask(peer, missing)).items():
-                    found[cid], sources[cid] = data, peer
-                    await self._blocks.put(cid, data)
-                if len(found) == len(set(wanted)) or tried >= PEERS_TRIED_MAX:
-                    break
+            async with aclosing(self._peers.connected_providers(root)) as peers:
+                async for peer in peers:
+                    tried += 1
+                    missing = [cid for cid in wanted if cid not in found]
+                    for cid, data in (await self._ask(peer, missing)).items():
+                        found[cid], sources[cid] = data, peer
+                        await self._blocks.put(cid, data)
+                    if len(found) == len(set(wanted)) or tried >= PEERS_TRIED_MAX:
+                        break
         if len(found) < len(set(wanted)):
             who = (
                 f"none of the {tried} peers asked has it"
