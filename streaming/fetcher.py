@@ -224,7 +224,8 @@ class RenditionFetcher:
                 self._needs_peers = trio.Event()
             with trio.move_on_after(_LOOK_TIMEOUT_S):
                 await self._look(nursery)
-            await trio.sleep(self._book.look_again_s(peers=len(self._peers)))
+            of_use = sum(peer in self.stats.bytes_by_peer for peer in self._peers)
+            await trio.sleep(self._book.look_again_s(peers=of_use))
 
     async def _look(self, nursery: trio.Nursery) -> None:
         providers = self._source.providers(self.layout.root)
@@ -280,8 +281,10 @@ class RenditionFetcher:
             idle = self._scheduler.idlest_peer(now_s)
             if idle is None:
                 return False
-            self._peers[idle].stop()
-            self.peer_ended(self._peers[idle])
+            task = self._peers[idle]
+            task.is_refused = True  # others are tried before it comes again
+            task.stop()
+            self.peer_ended(task)
         return True
 
     def _meet(self, provider: Provider, nursery: trio.Nursery) -> None:

@@ -12,6 +12,7 @@ _MEASURE_S = 1.0
 _STRIKE_PENALTY_S = 0.2
 _REST_MAX_S = 30.0
 _MISSES_MAX = 8
+_MISSES_EMPTY = 3
 _LACK_S = 10.0
 
 
@@ -30,6 +31,7 @@ class PeerLink:
         progress_s: when it delivered last, or was first asked after being idle.
         strikes: failures in a row; from the second on it sits out, longer each time.
         rests_until_s: it is not asked for anything before.
+        misses: segments in a row that it said it does not have.
     """
 
     has: frozenset[int] | None = None
@@ -41,10 +43,10 @@ class PeerLink:
     progress_s: float = 0.0
     strikes: int = 0
     rests_until_s: float = 0.0
+    misses: int = 0
     _busy_since_s: float = 0.0
     _busy_bytes: int = 0
     _is_first_answer: bool = True
-    _misses: int = 0
 
     def may_have(self, index: int, now_s: float) -> bool:
         """Return whether it is worth asking for a segment."""
@@ -60,6 +62,10 @@ class PeerLink:
         """Return the seconds until it would deliver so many bytes more, after all that it owes."""
         rate_bps = self.rate_bps or _RATE_UNTRIED_BPS
         return self.latency_s + (self.asked_bytes + size_bytes) / rate_bps + _STRIKE_PENALTY_S * self.strikes
+
+    def seems_empty(self) -> bool:
+        """Return whether it never delivered and said of several segments that it does not have them."""
+        return not self.rate_bps and self.misses >= _MISSES_EMPTY
 
     def ask(self, index: int, size_bytes: int, now_s: float) -> None:
         """Count a segment as asked for."""
@@ -78,7 +84,7 @@ class PeerLink:
 
     def delivered(self, index: int, size_bytes: int, now_s: float) -> None:
         """Measure a sound segment that it was asked for; call before ``unask``."""
-        self.strikes = self._misses = 0
+        self.strikes = self.misses = 0
         self.progress_s = now_s
         asked_s = self.asked.get(index)
         if asked_s is None:
@@ -98,9 +104,9 @@ class PeerLink:
         """Note that it does not have a segment; many in a row, and it rests as one that has nothing."""
         self.progress_s = now_s
         self.lacks_until_s[index] = now_s + _LACK_S
-        self._misses += 1
-        if self._misses >= _MISSES_MAX:
-            self._misses = 0
+        self.misses += 1
+        if self.misses >= _MISSES_MAX:
+            self.misses = 0
             self.rests_until_s = now_s + _LACK_S
 
     def strike(self, now_s: float) -> None:

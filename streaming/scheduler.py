@@ -17,7 +17,7 @@ from streaming.demand import Demand
 from streaming.peer_link import PeerLink
 
 _OWNERS_MAX = 4
-_BACKLOG_EVERY_S = 0.1
+_BACKLOG_EVERY_S = 0.25
 _STALL_MAX_S = 60.0
 
 
@@ -173,8 +173,12 @@ class Scheduler:
     def idlest_peer(self, now_s: float) -> PeerId | None:
         """Return a peer of no use now, to be exchanged for a new one: it rests or has nothing missing."""
         for peer, link in self._peers.items():
-            has_something = any(link.may_have(index, now_s) for index in self._missing)
-            if not link.asked and (link.is_resting(now_s) or not has_something):
+            is_of_no_use = (
+                link.is_resting(now_s)
+                or link.seems_empty()
+                or not any(link.may_have(index, now_s) for index in self._missing)
+            )
+            if is_of_no_use and not link.asked:
                 return peer
         return None
 
@@ -201,7 +205,9 @@ class Scheduler:
         """Return the seconds after which ``actions`` should be called though nothing happened."""
         if not self._missing or (self.demand.is_idle and not self._wants_all):
             return 60.0
-        return 0.1 if self._owners else 1.0
+        if self._owners:
+            return 0.1
+        return _BACKLOG_EVERY_S if self._wants_all and self._peers else 1.0
 
     # Order behind the deadlines.
 
@@ -211,6 +217,8 @@ class Scheduler:
         The order is kept between calls and made anew when it runs out, so that a call costs what it
         asks for, not what is missing.
         """
+        if not self._has_capacity(now_s):
+            return
         if not self._backlog and now_s - self._backlog_made_s >= _BACKLOG_EVERY_S:
             self._backlog_made_s = now_s
             self._backlog = [index for index in self._rarest_first(now_s) if index not in self._owners][::-1]
@@ -218,10 +226,14 @@ class Scheduler:
                 for index in sorted(self._missing & self._owners.keys()):
                     self._hedge(index, now_s, batches)
         while self._backlog and self._has_capacity(now_s):
-            index = self._backlog.pop()
+            index = self._backlog[-1]
             if index in self._missing and index not in self._owners:
-                # A segment that nobody can give now is met again in the next round of the backlog.
-                self._ask(self._choose(index, now_s), index, now_s, batches)
+                peer = self._choose(index, now_s)
+                if peer is None and self._is_obtainable(index, now_s):
+                    return  # its turn comes with the next room
+                # What nobody can give now is met again in the next round of the backlog.
+                self._ask(peer, index, now_s, batches)
+            self._backlog.pop()
 
     def _rarest_first(self, now_s: float) -> list[int]:
         known = [link for link in self._peers.values() if link.has is not None or link.lacks_until_s]
@@ -264,6 +276,9 @@ class Scheduler:
                 best, best_s = peer, expected_s
         is_too_slow = now_s + best_s > deadline_s and 2 * busy_s < best_s
         return None if is_too_slow else best
+
+    def _is_obtainable(self, index: int, now_s: float) -> bool:
+        return any(self._may_ask(link, index, now_s) for link in self._peers.values())
 
     def _may_ask(self, link: PeerLink, index: int, now_s: float) -> bool:
         return not link.is_resting(now_s) and link.may_have(index, now_s)

@@ -166,12 +166,12 @@ def test_an_urgent_segment_waits_for_a_fast_peer_rather_than_come_late_from_a_sl
     teach(scheduler, B, rate_bps=13_000, now_s=0.0, index=1)
     scheduler.add_peer(A, frozenset({2, 3, 4, 5, 6}))
     teach(scheduler, A, rate_bps=500_000, now_s=5.1, index=2)
-    assert asked(scheduler.actions(5.3), A)
+    assert asked(scheduler.actions(5.4), A)
     scheduler.add_peer(A, None)
     scheduler.add_peer(B, None)
     scheduler.want_all(is_wanted=False)
-    scheduler.demand.set_cursor(1, 10, 40_000, 5.3)
-    assert 10 not in asked(scheduler.actions(5.3), B)
+    scheduler.demand.set_cursor(1, 10, 40_000, 5.4)
+    assert 10 not in asked(scheduler.actions(5.4), B)
 
 
 def test_the_rarest_segment_comes_first_when_all_are_wanted():
@@ -190,3 +190,14 @@ def test_at_the_end_a_late_segment_is_asked_of_a_second_peer():
     assert asked(scheduler.actions(0.0), A) == [last]
     scheduler.add_peer(B, None)
     assert asked(scheduler.actions(1.0), B) == [last]
+
+
+def test_a_window_with_a_little_room_left_keeps_the_order_of_the_backlog():
+    scheduler = scheduler_of(A, here={0, PLAN.count - 2, PLAN.count - 1}, window_max_bytes=600 * 1024)
+    scheduler.want_all()
+    owed, now_s = [], 0.0
+    for _ in range(12):  # all within the quarter of a second in which the backlog is not made anew
+        owed += asked(scheduler.actions(now_s))
+        now_s += 0.01
+        scheduler.arrived(A, owed.pop(0), now_s)
+    assert owed
