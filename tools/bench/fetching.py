@@ -1,0 +1,114 @@
+"""Fetching as a node does it: host, chunk client, provider adapter, fetcher, block store; then decrypting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from marina.cid import Cid
+from marina.clock import SystemClock
+from marina.ids import PeerId
+from node.providers import SwarmProviders
+from p2p.chunk.client import ChunkClient
+from p2p.host import Host
+from storage.blocks.embedded import EmbeddedBlockStore
+from storage.content.segments import SegmentOpener
+from streaming.fetcher import RenditionFetcher
+from tools.bench.content import Sealed, block_store
+from tools.bench.provider import host_of
+
+FETCH_TIMEOUT_S = 300.0
+SEGMENTS_A_HOP = 4
+"""Decrypted in one worker thread call, at most 1 MiB."""
+
+
+class Reachable(Protocol):
+    """A peer and where it listens; every ``Provider`` is one."""
+
+    @property
+    def peer(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A provider that another process started."""
+
+    peer: str
+    addresses: tuple[str, ...]
+
+
+class Named:
+    """A peer finder that knows exactly these peers."""
+
+    def __init__(self, providers: Sequence[Reachable]) -> None:
+        self._providers = providers
+
+    async def candidates(self, root: Cid) -> AsyncIterator[tuple[PeerId, tuple[str, ...]]]:
+        """Yield all of them for every root."""
+        del root
+        for provider in self._providers:
+            yield PeerId(provider.peer), provider.addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A node's fetching half, running."""
+
+    host: Host
+    client: ChunkClient
+    blocks: EmbeddedBlockStore
+
+    def source(self, providers: Sequence[Reachable]) -> SwarmProviders:
+        """Return a source of exactly these providers."""
+        return SwarmProviders(
+            host=self.host, client=self.client, finder=Named(providers), release_of=lambda _root: None
+        )
+
+
+@asynccontextmanager
+async def listening(folder: Path) -> AsyncIterator[Listener]:
+    """Run a listener with a new store."""
+    async with block_store(folder) as blocks, trio.open_nursery() as nursery:
+        host = host_of("listener")
+        await nursery.start(host.run)
+        client = ChunkClient(host=host, clock=SystemClock())
+        yield Listener(host, client, blocks)
+        await client.close()
+        nursery.cancel_scope.cancel()
+
+
+async def fetch_and_open(listener: Listener, sealed: Sealed, providers: Sequence[Reachable]) -> float:
+    """Fetch, verify, store durably and decrypt a whole rendition; return the wall seconds it took."""
+    fetcher = RenditionFetcher(
+        layout=sealed.layout, blocks=listener.blocks, source=listener.source(providers)
+    )
+    opener = sealed.opener()
+    opened_bytes = 0
+    started_s = time.perf_counter()
+    async with fetcher.running(), trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: fetcher.fetch_all(timeout_s=FETCH_TIMEOUT_S))
+        for start in range(0, sealed.layout.plan.count, SEGMENTS_A_HOP):
+            stop = min(start + SEGMENTS_A_HOP, sealed.layout.plan.count)
+            batch = [(index, await fetcher.segment(index)) for index in range(start, stop)]
+            opened_bytes += await trio.to_thread.run_sync(_open, opener, batch)
+    elapsed_s = time.perf_counter() - started_s
+    if opened_bytes != sealed.layout.plaintext_bytes:
+        raise RuntimeError(f"{opened_bytes} of {sealed.layout.plaintext_bytes} bytes were decrypted")
+    return elapsed_s
+
+
+def _open(opener: SegmentOpener, batch: list[tuple[int, bytes]]) -> int:
+    return sum(len(opener.open_segment(index, ciphertext)) for index, ciphertext in batch)
