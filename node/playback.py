@@ -35,6 +35,12 @@ _REAP_EVERY_S = 20.0
 _PREFETCH_EVERY_S = 1.0
 
 
+class PlaybackFailedError(MarinaError):
+    """A defect of ours ended a play session; the log has it."""
+
+    code = "internal"
+
+
 class Playback:
     """Opens sessions and closes those that nobody uses any more."""
 
@@ -69,7 +75,7 @@ class Playback:
             nursery.start_soon(self._prefetch)
             task_status.started()
             async for opened in self._requests:
-                nursery.start_soon(opened.run)
+                nursery.start_soon(self._run, opened)
 
     async def open(self, track: TrackManifest, quality: Quality, *, is_offline: bool = False) -> PlaySession:
         """Return a session that is fetching already.
@@ -77,6 +83,7 @@ class Playback:
         Raises:
             NotFoundError: there is nothing to play, or its key cannot be found.
             LicenceNeededError: it is not free.
+            MalformedError: its root is not the root of its segments.
         """
         asked_s = trio.current_time()
         rendition = await self._choose(track, quality)
@@ -100,6 +107,8 @@ class Playback:
         self._sessions[session.session_id] = opened
         await self._requests_in.send(opened)
         await opened.started.wait()
+        if opened.failure is not None:
+            raise opened.failure
         session.begin(trio.current_time() - asked_s)
         return session
 
@@ -163,6 +172,16 @@ class Playback:
             "first_sound_ms": None if first_s is None else round(first_s * 1000, 1),
         }
 
+    async def _run(self, opened: _Open) -> None:
+        """Run a session to its end; whatever goes wrong ends that session and no other."""
+        try:
+            await opened.run()
+        except Exception as err:  # noqa: BLE001 - the boundary that keeps one song's failure its own
+            opened.failure = _told(err)
+        finally:
+            opened.started.set()
+            self.close(opened.session.session_id)
+
     async def _choose(self, track: TrackManifest, quality: Quality) -> Rendition:
         local = [
             each.tier
@@ -211,6 +230,7 @@ class _Open:
         self.session = session
         self.started = trio.Event()
         self.following: tuple[TrackManifest, Quality] | None = None
+        self.failure: MarinaError | None = None
         self._lease = lease
         self._stopped = trio.Event()
 
@@ -220,10 +240,19 @@ class _Open:
 
     async def run(self) -> None:
         """Fetch until stopped."""
-        try:
-            with self._lease(self.session.rendition.layout.root):
-                async with self.session.fetcher.running():
-                    self.started.set()
-                    await self._stopped.wait()
-        finally:
-            self.started.set()
+        with self._lease(self.session.rendition.layout.root):
+            async with self.session.fetcher.running():
+                self.started.set()
+                await self._stopped.wait()
+
+
+def _told(err: Exception) -> MarinaError:
+    """Return the failure of a session as a client may see it."""
+    expected: BaseException = err
+    while isinstance(expected, ExceptionGroup) and len(expected.exceptions) == 1:
+        expected = expected.exceptions[0]
+    if isinstance(expected, MarinaError):
+        log.warning("a play session ended: %s", expected)
+        return expected
+    log.error("a play session failed", exc_info=err)
+    return PlaybackFailedError("the node failed to play this; 'marina logs' shows why")

@@ -11,7 +11,7 @@ import trio
 
 from marina.cid import Cid
 from marina.clock import Clock
-from marina.errors import MalformedError, NotPermittedError
+from marina.errors import MalformedError, MarinaError, NotPermittedError
 from marina.ids import Account, PeerId
 from marina.schema import encode_record
 from node.discovery import Discovery
@@ -131,6 +131,7 @@ class Keeper:
         if release_bytes(target) > size_bytes:
             raise MalformedError("the release is larger than its artist said when asking for a pledge")
         await self.hold(target, self._clock.now_s() + PLEDGE_S)
+        await self._library.fetch_keyboxes(target)
         done = 0
         for _, track in target.tracks:
             if track.artwork is not None:
@@ -168,8 +169,14 @@ class Keeper:
     async def _fetch(self, layout: RenditionLayout, done: int, report: Callable[[int], None]) -> None:
         fetcher = RenditionFetcher(layout=layout, blocks=self._blocks, source=self._providers)
         fetcher.on_progress = lambda: report(done + fetcher.stats.bytes_fetched)
+        failure: MarinaError | None = None
         async with fetcher.running():
-            await fetcher.fetch_all()
+            try:
+                await fetcher.fetch_all()
+            except MarinaError as err:
+                failure = err  # raised outside the fetcher's nursery, which would wrap it in a group
+        if failure is not None:
+            raise failure
 
 
 class Replication:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +28,7 @@ from p2p.host import Host
 from p2p.limits import subnet_of
 from p2p.peerid import short, to_libp2p
 from p2p.wire.ticket import ADDRESS_BYTES_MAX, ADDRESSES_MAX
+from storage.errors import StorageError
 from storage.kv import Table
 
 if TYPE_CHECKING:
@@ -141,11 +142,18 @@ class AnchorBook:
 
     async def _keep(self, anchor: Anchor) -> None:
         self._anchors[PeerId(anchor.peer)] = anchor
-        await self._table.put(anchor.peer.encode(), encode_record(anchor))
+        await self._save(self._table.put(anchor.peer.encode(), encode_record(anchor)))
 
     async def _forget(self, peer: PeerId) -> None:
         self._anchors.pop(peer, None)
-        await self._table.delete(peer.encode())
+        await self._save(self._table.delete(peer.encode()))
+
+    async def _save(self, change: Awaitable[None]) -> None:
+        try:
+            await change
+        except StorageError as err:
+            # A full disk: this session goes by what is in memory, the next by what was saved before.
+            log.warning("a known peer was not saved: %s", err)
 
     async def _shrink(self) -> None:
         while len(self._anchors) > ANCHORS_MAX:

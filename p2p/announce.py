@@ -251,10 +251,14 @@ class Announcer:
             entry = self._entries.get(root)
             if entry is None:
                 return
-            if await self._holdings.reason(root) is None:
-                log.info("no longer announced", extra={"context": {"root": cid_text(root)}})
-                self._done.labels(outcome="not_ours").inc()
-                await self.forget([root])
+            try:
+                is_ours = await self._is_ours(root)
+            except StorageError as err:
+                log.warning("a root could not be announced now: %s", err)
+                due_s = self._clock.now_s() + self._config.retry_s
+                self._put(root, replace(entry, next=due_s, failures=entry.failures + 1))
+                return
+            if not is_ours:
                 return
             confirmed = await self._provide(root)
             now_s = self._clock.now_s()
@@ -270,6 +274,15 @@ class Announcer:
             if root in self._entries:
                 self._put(root, entry)
                 await self._save(root, entry)
+
+    async def _is_ours(self, root: Cid) -> bool:
+        """Return whether a root may still be announced; one that may not is off the schedule then."""
+        if await self._holdings.reason(root) is not None:
+            return True
+        log.info("no longer announced", extra={"context": {"root": cid_text(root)}})
+        self._done.labels(outcome="not_ours").inc()
+        await self.forget([root])
+        return False
 
     async def _save(self, root: Cid, entry: _Entry) -> None:
         try:

@@ -309,6 +309,11 @@ class Operator:
             context = {"release": cid_text(release), "cause": str(err)[:200]}
             log.warning("a pledged release was not fetched yet", extra={"context": context})
             return Progress.FAILED
+        except ExceptionGroup:
+            # Tasks of the fetch failed together; that is this release's trouble and not the node's.
+            context = {"release": cid_text(release)}
+            log.exception("a pledged release was not fetched yet", extra={"context": context})
+            return Progress.FAILED
         return Progress.COMPLETE
 
     def _pause_s(self) -> float:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
+from random import Random
 from types import SimpleNamespace
 
+import pytest
 import trio
 
 from marina.cid import RAW, Cid, cid_of
+from marina.clock import ManualClock
+from marina.errors import MalformedError
 from marina.ids import PeerId
+from node.playback import Playback
 from node.providers import SwarmProviders
+from node.replication import Keeper
 from node.swarm import Swarm
+from p2p.anchors import AnchorBook
+from p2p.announce import HOUR_S, Announcer, Reason
+from p2p.peerid import peer_id_from_seed
 from p2p.providers import Found, Origin, Provider, ProviderFinder, Query
 from p2p.releases import ReleaseFetcher
 from storage.blocks.memory import MemoryBlockStore
+from storage.content.keybox import public_keybox
+from storage.content.layout import RenditionLayout
+from storage.content.track import TrackManifest
+from storage.errors import DiskFullError
+from storage.kv import Batch, MemoryKv, Table
+from streaming.errors import NobodyHasItError
+from streaming.quality import Quality
+from tests.support.listening import KEY, Sealed, Source
+from tests.support.peers import seed
 
 BLOCK = b"a small block"
 ROOT = cid_of(BLOCK, RAW)
@@ -85,3 +103,109 @@ async def test_a_search_for_providers_that_is_cancelled_leaves_nothing_running(a
                 await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.lowlevel.current_task().child_nurseries == before
+
+
+class Misfit(MemoryBlockStore):
+    """Refuses every rendition, as a store does when a peer's manifest names a wrong root."""
+
+    async def declare(self, layout: RenditionLayout) -> None:
+        await trio.lowlevel.checkpoint()
+        raise MalformedError("the root is not the root of these segments")
+
+
+def one_song(sealed: Sealed, store: MemoryBlockStore) -> tuple[Playback, TrackManifest]:
+    """Return a playback over a store, and a track that it can open."""
+    track = sealed.manifest()
+    box = public_keybox(sealed.run.key_name, KEY, sealed.kc)
+
+    async def block(root: Cid, cid: Cid) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return box.to_bytes()
+
+    return Playback(blocks=store, source=Source(), block=block, lease=lambda _: nullcontext()), track
+
+
+async def test_a_song_whose_root_is_a_lie_is_refused_and_the_node_plays_on():
+    playback, track = one_song(Sealed(b"sound" * 1000), Misfit(quota_bytes=1 << 20))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(playback.run)
+        for _ in range(2):
+            with trio.fail_after(5), pytest.raises(MalformedError, match="root"):
+                await playback.open(track, Quality.ORIGINAL)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_pledged_copy_that_nobody_delivers_fails_as_itself_and_not_as_a_group(autojump_clock):
+    sealed = Sealed(b"sound" * 1000)
+    keeper = Keeper(
+        blocks=MemoryBlockStore(quota_bytes=1 << 20),
+        library=None,
+        providers=Source(),
+        swarm=None,
+        discovery=None,
+        denylist=None,
+        clock=ManualClock(),
+    )
+    with pytest.raises(NobodyHasItError):
+        await keeper._fetch(sealed.layout, 0, lambda _: None)
+
+
+class FullKv(MemoryKv):
+    """A database on a full disk."""
+
+    is_full = False
+
+    async def write(self, batch: Batch) -> None:
+        if self.is_full:
+            raise DiskFullError("the disk is full: free some space")
+        await super().write(batch)
+
+
+async def test_a_full_disk_does_not_end_the_keeping_of_known_peers():
+    kv = FullKv()
+    book = AnchorBook(table=Table(kv, "anchors"), clock=ManualClock())
+    peer = peer_id_from_seed(seed("a"))
+    await book.seen(peer, ["/ip4/10.0.0.1/tcp/1"])
+    kv.is_full = True
+    await book.failed(peer)
+    await book.seen(peer, ["/ip4/10.0.0.1/tcp/1"])
+    for _ in range(8):
+        await book.failed(peer)
+    assert book.all() == []
+
+
+async def test_a_full_disk_does_not_end_the_announcing(autojump_clock):
+    kv, held = FullKv(), {ROOT: Reason.PUBLISHED}
+
+    class Held:
+        async def reason(self, root: Cid) -> Reason | None:
+            await trio.lowlevel.checkpoint()
+            return held.get(root)
+
+    class TrioClock:
+        def now_s(self) -> int:
+            return 1_700_000_000 + int(trio.current_time())
+
+        def monotonic_s(self) -> float:
+            return trio.current_time()
+
+    async def provide(root: Cid) -> int:
+        await trio.lowlevel.checkpoint()
+        return 1
+
+    announcer = Announcer(
+        table=Table(kv, "announced"), provide=provide, withdraw=lambda _: None, holdings=Held(),
+        clock=TrioClock(), rng=Random(1),
+    )  # fmt: skip
+    async with trio.open_nursery() as nursery:
+        await nursery.start(announcer.run)
+        await announcer.announce([ROOT])
+        await trio.sleep(60)
+        held.clear()
+        kv.is_full = True
+        await trio.sleep(13 * HOUR_S)
+        assert announcer.is_announced(ROOT)  # the schedule on disk still has it
+        kv.is_full = False
+        await trio.sleep(2 * HOUR_S)
+        assert not announcer.is_announced(ROOT)
+        nursery.cancel_scope.cancel()
