@@ -57,7 +57,7 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
         joined = operator.run("join", kept_link, "--quota", "1GB", "--passphrase-fd", "0", secret=PASSPHRASE)
         assert joined["tracks"] == 1
         gone.kill()
-        fetching = listener.spawn("get", lost_link, "--json", secret=None, stdout=subprocess.PIPE)
+        fetching = listener.spawn("get", lost_link, "--json", secret=None, output=root / "lost.json")
         files = music(root / "music", *TITLES)
         done = artist.run("publish", str(files[0].parent), "--title", "Tides", "--artist", "Ada Moles")
         link = artist.run("share", done["release"])["link"]
@@ -164,9 +164,10 @@ def test_a_wrong_request_ends_with_its_exit_code_and_one_sentence(
 
 
 def test_what_nobody_has_any_more_ends_with_exit_code_7(swarm: Swarm) -> None:
-    out, _ = swarm.lost.communicate(timeout=60)
-    assert swarm.lost.returncode == 7, out
-    assert "has segment" in json.loads(out.splitlines()[-1])["error"]["message"]
+    code = swarm.lost.wait(timeout=60)
+    said = (swarm.root / "lost.json").read_text().splitlines()
+    assert code == 7, said
+    assert "has segment" in json.loads(said[-1])["error"]["message"]
 
 
 def test_commands_without_a_daemon_end_with_exit_code_3_and_the_command_that_starts_it(

@@ -108,17 +108,24 @@ class Daemon:
             self.run("config", "set", key.replace("__", "."), value)
 
     def spawn(
-        self, *words: str, secret: str | None = PASSPHRASE, stdout: int = subprocess.DEVNULL
+        self, *words: str, secret: str | None = PASSPHRASE, output: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a long-running command; the caller sees to its end."""
-        process = subprocess.Popen(
-            self.command(*words, *([] if secret is None else ["--passphrase-fd", "0"])),
-            stdin=subprocess.PIPE,
-            stdout=stdout,
-            stderr=stdout,
-            env=environment(),
-            start_new_session=True,
-        )
+        """Start a long-running command; the caller ends it with ``end``.
+
+        Args:
+            words: the command.
+            secret: the passphrase it gets, if any.
+            output: file for what it prints on both streams.
+        """
+        with (output or Path(os.devnull)).open("ab") as sink:
+            process = subprocess.Popen(
+                self.command(*words, *([] if secret is None else ["--passphrase-fd", "0"])),
+                stdin=subprocess.PIPE,
+                stdout=sink,
+                stderr=sink,
+                env=environment(),
+                start_new_session=True,
+            )
         assert process.stdin is not None
         if secret is not None:
             process.stdin.write(f"{secret}\n".encode())
@@ -200,8 +207,6 @@ def end(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTER
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(timeout=STOP_S)
-    if process.stdout is not None:
-        process.stdout.close()
     return time.monotonic() - started_s
 
 
@@ -217,6 +222,15 @@ def daemons(root: Path, *names: str) -> Iterator[list[Daemon]]:
                 node.process.send_signal(signal.SIGTERM)
         for node in nodes:
             node.stop()
+
+
+def wait_said(output: Path, text: str, timeout_s: float = START_S) -> str:
+    """Return what a process wrote so far once it contains ``text``."""
+    deadline_s = time.monotonic() + timeout_s
+    while text not in (said := output.read_text() if output.exists() else ""):
+        assert time.monotonic() < deadline_s, f"{text!r} was not printed: {said}"
+        time.sleep(0.01)
+    return said
 
 
 def children(pid: int) -> list[int]:
