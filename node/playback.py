@@ -117,6 +117,7 @@ class Playback:
         opened = self._sessions.get(session_id)
         if opened is None:
             raise TicketError("this stream is over: ask the node for a new one")
+        self._sessions.move_to_end(session_id)  # the one unused for longest goes first
         return opened.session
 
     def by_text(self, text: str) -> PlaySession:

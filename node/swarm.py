@@ -67,12 +67,18 @@ class Swarm:
     def note_release(
         self, release: Cid, release_id: ReleaseId, account: Account, roots: Iterable[Cid]
     ) -> None:
-        """Remember whose release its renditions belong to."""
+        """Remember whose release its renditions belong to.
+
+        A part stays with the account that was known to have it first: anybody can list the segments of
+        somebody else, and would otherwise take them out of, or under, what a denylist names.
+        """
         self._releases[release] = (release_id, account)
         while len(self._releases) > ROOTS_MAX:
             self._releases.pop(next(iter(self._releases)))
         for root in roots:
-            self._release_of[root] = release
+            known = self._releases.get(self._release_of.get(root, release))
+            if known is None or known[1] == account:
+                self._release_of[root] = release
         while len(self._release_of) > ROOTS_MAX:
             self._release_of.pop(next(iter(self._release_of)))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -26,6 +26,8 @@ from storage.publish.renditions import RandomBytes
 from storage.publish.source import Source, find_files, identify
 from storage.publish.tracks import Examined, ReleaseFacts, TrackMaker
 from storage.retention import Retention
+
+T = TypeVar("T")
 
 
 class Publishing(Protocol):
@@ -96,6 +98,18 @@ class Preview:
 
 Report = Callable[[int, int, str], Awaitable[None]]
 """Takes (files done, files in all, name of the file under way)."""
+
+
+async def _reading(read: Callable[[Path], T], path: Path) -> T:
+    """Return what ``read`` finds in a thread that is left behind when the node stops.
+
+    It writes nothing, and hashing a large file from a slow disk takes longer than a node may.
+    """
+    return await trio.to_thread.run_sync(
+        read,
+        path,
+        abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs know only its old name
+    )
 
 
 class Publisher:
@@ -244,9 +258,9 @@ class Publisher:
     async def _identify(self, path: Path) -> tuple[list[Source], list[Skipped]]:
         sources: list[Source] = []
         skipped: list[Skipped] = []
-        for file in await trio.to_thread.run_sync(find_files, path):
+        for file in await _reading(find_files, path):
             try:
-                source = await trio.to_thread.run_sync(identify, file)
+                source = await _reading(identify, file)
             except AudioError as err:
                 skipped.append(Skipped(file, str(err)))
                 continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import aclosing, nullcontext
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ import trio
 from marina.cid import RAW, Cid, cid_of
 from marina.clock import ManualClock
 from marina.errors import MalformedError
-from marina.ids import PeerId
+from marina.ids import Account, PeerId, ReleaseId
 from node.playback import Playback
 from node.providers import SwarmProviders
 from node.replication import Keeper
@@ -28,6 +30,7 @@ from storage.content.layout import RenditionLayout
 from storage.content.track import TrackManifest
 from storage.errors import DiskFullError
 from storage.kv import Batch, MemoryKv, Table
+from storage.publish.publisher import _reading
 from streaming.errors import NobodyHasItError
 from streaming.quality import Quality
 from tests.support.listening import KEY, Sealed, Source
@@ -209,3 +212,28 @@ async def test_a_full_disk_does_not_end_the_announcing(autojump_clock):
         await trio.sleep(2 * HOUR_S)
         assert not announcer.is_announced(ROOT)
         nursery.cancel_scope.cancel()
+
+
+def test_who_lists_the_segments_of_somebody_else_does_not_take_them_over():
+    swarm = make_swarm()
+    artist, thief = Account(b"a" * 20), Account(b"t" * 20)
+    first, copied, second = (cid_of(name) for name in (b"first", b"copied", b"second"))
+    swarm.note_release(first, ReleaseId(b"1" * 32), artist, [ROOT])
+    swarm.note_release(copied, ReleaseId(b"2" * 32), thief, [ROOT])
+    assert swarm.owner_of(ROOT) == (first, ReleaseId(b"1" * 32), artist)
+    swarm.note_release(second, ReleaseId(b"1" * 32), artist, [ROOT])
+    assert swarm.release_of(ROOT) == second
+
+
+async def test_publishing_stops_at_once_while_a_large_file_is_read_from_a_slow_disk():
+    release = threading.Event()
+
+    def slow(path: Path) -> None:
+        release.wait(10)
+
+    try:
+        with trio.fail_after(5), trio.move_on_after(0.05) as scope:
+            await _reading(slow, Path("song.flac"))
+        assert scope.cancelled_caught
+    finally:
+        release.set()
