@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import trio
+
 from marina.cid import Cid, cid_text
 from marina.errors import UsageError
 from marina.ids import ReleaseId, account_text, release_text, track_text
@@ -27,6 +29,8 @@ class PublishRoutes:
 
     def __init__(self, *, services: Services) -> None:
         self._services = services
+        self._succession = trio.Lock()
+        """Two tabs must not sign two successors of one version, of which nodes would keep either."""
 
     @route("POST", "/api/v1/publish", scope=Scope.WRITE_MUSIC)
     async def publish(self, ctx: ApiContext) -> Reply:
@@ -97,28 +101,30 @@ class PublishRoutes:
     @route("POST", "/api/v1/releases/{id}/update", scope=Scope.WRITE_MUSIC)
     async def update(self, ctx: ApiContext) -> Reply:
         """Sign a successor of a release."""
-        signed = await self._services.library.release(ctx.params["id"])
         number = ctx.body.whole("track", None, low=1, high=500)
         file = ctx.body.text("file", None)
         if (number is None) != (file is None):
             raise UsageError("give both --track N and the new file, or neither")
-        published = await self._services.publisher.update(
-            signed,
-            title=ctx.body.text("title", None, bytes_max=1024),
-            artist=ctx.body.text("artist", None, bytes_max=1024),
-            terms=ctx.body.text("terms", None, bytes_max=256),
-            replace_track=(number, Path(file)) if number is not None and file is not None else None,
-        )
-        await self._announce(published.signed, published.tracks)
+        async with self._succession:
+            signed = await self._services.library.release(ctx.params["id"])
+            published = await self._services.publisher.update(
+                signed,
+                title=ctx.body.text("title", None, bytes_max=1024),
+                artist=ctx.body.text("artist", None, bytes_max=1024),
+                terms=ctx.body.text("terms", None, bytes_max=256),
+                replace_track=(number, Path(file)) if number is not None and file is not None else None,
+            )
+            await self._announce(published.signed, published.tracks)
         return Reply.ok(_published(published))
 
     @route("POST", "/api/v1/releases/{id}/withdraw", scope=Scope.WRITE_MUSIC)
     async def withdraw(self, ctx: ApiContext) -> Reply:
         """Sign a tombstone of a release."""
-        signed = await self._services.library.release(ctx.params["id"])
         reason = ctx.body.text("reason", "", bytes_max=1000)
-        tombstone = await self._services.publisher.withdraw(signed, reason)
-        await self._announce(tombstone, ())
+        async with self._succession:
+            signed = await self._services.library.release(ctx.params["id"])
+            tombstone = await self._services.publisher.withdraw(signed, reason)
+            await self._announce(tombstone, ())
         return Reply.ok(_published(Published(tombstone, ())))
 
     @route("POST", "/api/v1/join", scope=Scope.ADMIN)

@@ -15,6 +15,7 @@ from marina.cid import RAW, Cid, cid_of
 from marina.clock import ManualClock
 from marina.errors import MalformedError
 from marina.ids import Account, PeerId, ReleaseId
+from node.api.routes_publish import PublishRoutes
 from node.playback import Playback
 from node.providers import SwarmProviders
 from node.replication import Keeper
@@ -23,7 +24,7 @@ from p2p.anchors import AnchorBook
 from p2p.announce import HOUR_S, Announcer, Reason
 from p2p.peerid import peer_id_from_seed
 from p2p.providers import Found, Origin, Provider, ProviderFinder, Query
-from p2p.releases import ReleaseFetcher
+from p2p.releases import FetchedRelease, ReleaseFetcher
 from storage.blocks.memory import MemoryBlockStore
 from storage.content.keybox import public_keybox
 from storage.content.layout import RenditionLayout
@@ -237,3 +238,38 @@ async def test_publishing_stops_at_once_while_a_large_file_is_read_from_a_slow_d
         assert scope.cancelled_caught
     finally:
         release.set()
+
+
+class OneRelease:
+    """The library, publisher and swarm of a node that has one release."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.announced: list[int] = []
+
+    async def release(self, typed: str) -> int:
+        await trio.lowlevel.checkpoint()
+        return self.version
+
+    async def withdraw(self, current: int, reason: str) -> SimpleNamespace:
+        await trio.sleep(1)
+        release = SimpleNamespace(
+            version=current + 1, release_id=bytes(32), title="", artist="", withdrawn=True
+        )
+        return SimpleNamespace(release=release, cid=ROOT)
+
+    async def add(self, fetched: FetchedRelease, *, is_mine: bool, is_local: bool) -> None:
+        self.version = fetched.signed.release.version
+
+    async def released(self, signed: SimpleNamespace, roots: list[Cid]) -> None:
+        self.announced.append(signed.release.version)
+
+
+async def test_two_tabs_at_once_sign_one_version_after_the_other(autojump_clock):
+    one = OneRelease()
+    routes = PublishRoutes(services=SimpleNamespace(library=one, publisher=one, discovery=one))
+    ctx = SimpleNamespace(params={"id": "rl_x"}, body=SimpleNamespace(text=lambda *_, **__: "mistake"))
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(routes.withdraw, ctx)
+    assert one.announced == [2, 3]
