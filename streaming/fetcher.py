@@ -28,6 +28,8 @@ from streaming.scheduler import Cancel, Scheduler, SchedulerConfig
 log = logging.getLogger("marina.streaming")
 _QUEUE_SEGMENTS = 32
 _BATCH_BYTES = 4 * 1024 * 1024
+_LINGER_BYTES = 1024 * 1024
+_LINGER_S = 0.005
 _AHEAD_IN_MEMORY_BYTES = 4 * 1024 * 1024
 _PEERS_MAX = 16
 _LOOK_TIMEOUT_S = 60.0
@@ -242,21 +244,36 @@ class RenditionFetcher:
     async def _store_arrivals(self) -> None:
         async for first in self._receive:
             batch = [first]
-            size = len(first[1].data or b"")
-            while size < _BATCH_BYTES:
-                try:
-                    batch.append(self._receive.receive_nowait())
-                except trio.WouldBlock:
-                    break
-                size += len(batch[-1][1].data or b"")
+            await self._gather(batch)
             await self._take(batch)
             if self._scheduler.is_complete:
+                self._keeper.relax()
                 for task in self._peers.values():
                     task.finish()
             self._arrived.set()
             self._arrived = trio.Event()
             self._wake.set()
             self.on_progress()
+
+    async def _gather(self, batch: list[tuple[PeerId, Delivery]]) -> None:
+        """Add what else has arrived, and what arrives in a moment unless somebody waits for a segment.
+
+        Storing, planning and asking cost the same for one segment as for several.
+        """
+        size = _size(batch[0])
+        until_s = trio.current_time() + _LINGER_S
+        while size < _BATCH_BYTES:
+            try:
+                arrival = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                if size >= _LINGER_BYTES or any(each.index in self._awaited for _, each in batch):
+                    return
+                with trio.move_on_at(until_s) as scope:
+                    arrival = await self._receive.receive()
+                if scope.cancelled_caught:
+                    return
+            batch.append(arrival)
+            size += _size(arrival)
 
     async def _take(self, batch: list[tuple[PeerId, Delivery]]) -> None:
         flags = await self._keeper.keep([(each.index, each.data or b"") for _, each in batch])
@@ -346,3 +363,7 @@ class RenditionFetcher:
             ago_s = trio.current_time() - self.stats.last_s
             seen = f"; a segment last came {ago_s:.0f} s ago from {self.stats.last_peer}"
         return f"{asked} {where} now{seen}; it is tried again as soon as a provider appears"
+
+
+def _size(arrival: tuple[PeerId, Delivery]) -> int:
+    return len(arrival[1].data or b"")

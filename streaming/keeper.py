@@ -15,8 +15,9 @@ from storage.content.layout import RenditionLayout
 from storage.errors import StorageError
 
 log = logging.getLogger("marina.streaming")
-RECENT_BYTES = 4 * 1024 * 1024
-"""Ciphertext kept at hand beside the disk, so that a reader that waits needs no read."""
+RECENT_BYTES = 8 * 1024 * 1024
+"""Ciphertext kept at hand beside the disk while fetching: several peers deliver out of order, and a reader
+that follows them closely needs no read."""
 MEMORY_BYTES = 16 * 1024 * 1024
 """Ciphertext kept where the disk refuses: minutes of sound, and never the whole file."""
 
@@ -69,6 +70,12 @@ class SegmentKeeper:
         gone = [index for index in self._only_in_memory if index not in self._recent]
         self._only_in_memory.difference_update(gone)
         return gone
+
+    def relax(self) -> None:
+        """Let go what is at hand when all of it is on the disk too."""
+        if self.refusal is None:
+            self._recent.clear()
+            self._recent_bytes = 0
 
     async def read(self, index: int) -> bytes | None:
         """Return a verified segment, None where it is missing or damaged."""

@@ -45,7 +45,7 @@ class SchedulerConfig:
     urgent_s: float = 4.0
     window_s: float = 0.5
     window_min_bytes: int = 256 * 1024
-    window_max_bytes: int = 8 * 1024 * 1024
+    window_max_bytes: int = 2 * 1024 * 1024
     queue_s: float = 0.2
     hedge_after: float = 3.0
     hedge_floor_s: float = 0.25
