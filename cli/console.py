@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 from marina.errors import MarinaError
 
 PLAIN_PROGRESS_EVERY_S = 5.0
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+_ERASE_TO_END = "\x1b[K"
 
 
 class Console:
@@ -66,6 +69,11 @@ class Console:
             lines = [text] if isinstance(text, str) else text
             sys.stdout.writelines(line + "\n" for line in lines)
         sys.stdout.flush()
+
+    def clear(self) -> None:
+        """Begin at the top of an empty screen, where the output is a terminal."""
+        if sys.stdout.isatty() and not self.is_json:
+            sys.stdout.write(_CLEAR_SCREEN)
 
     def hint(self, text: str) -> None:
         """Print a remark for people on stderr."""
@@ -122,7 +130,7 @@ class Progress:
         self._operation = operation
         self._last_s = time.monotonic()
         self._is_tty = sys.stderr.isatty() and not console.is_json and not console.is_quiet
-        self._width = 0
+        self._is_shown = False
 
     def update(self, event: dict[str, object]) -> None:
         """Show a progress event with ``done``, ``total``, ``unit`` and perhaps ``note``."""
@@ -135,8 +143,10 @@ class Progress:
         now_s = time.monotonic()
         line = self._line(event)
         if self._is_tty:
-            sys.stderr.write("\r" + line.ljust(self._width))
-            self._width = len(line)
+            # One column short of the edge: a line that wraps cannot be written over.
+            line = fitted(line, shutil.get_terminal_size().columns - 1)
+            sys.stderr.write("\r" + line + _ERASE_TO_END)
+            self._is_shown = True
             sys.stderr.flush()
         elif now_s - self._last_s >= PLAIN_PROGRESS_EVERY_S:
             sys.stderr.write(line + "\n")
@@ -144,7 +154,7 @@ class Progress:
 
     def close(self) -> None:
         """End the bar's line."""
-        if self._is_tty and self._width:
+        if self._is_shown:
             sys.stderr.write("\n")
 
     def _line(self, event: dict[str, object]) -> str:
@@ -152,10 +162,22 @@ class Progress:
         share = min(1.0, done / total) if total else 0.0
         filled = round(share * 20)
         bar = "█" * filled + "░" * (20 - filled)
-        note = event.get("note") or ""
+        note = clean(event.get("note") or "")
         unit = event.get("unit")
         counts = f"{human_bytes(done)} of {human_bytes(total)}" if unit == "bytes" else f"{done:g}/{total:g}"
         return f"{self._operation:<12} {bar} {counts}  {note}"
+
+
+def fitted(text: str, columns: int) -> str:
+    """Return a line cut to a terminal's columns; wide characters, like CJK, take two."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= columns else set_cell_size(text, max(0, columns - 1)) + "…"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 peer``, ``2 peers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def human_bytes(count: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
@@ -64,7 +65,10 @@ def main(argv: list[str]) -> int:
     if argv in (["--version"], ["-V"]):
         sys.stdout.write(f"marina {__version__}\n")
         return 0
-    parser, name = _parser(argv)
+    name = _command_name(argv)
+    if name is not None and name not in COMMANDS:
+        return _no_command(name)
+    parser = _parser(name)
     try:
         # The options that every command has may stand anywhere, so they are taken out first.
         args, rest = _shared_options().parse_known_args([_guarded(word) for word in argv])
@@ -82,8 +86,8 @@ def _guarded(word: str) -> str:
     return NEGATION + word[1:] if re.fullmatch(r"-[a-z]+:.*", word) else word
 
 
-def _parser(argv: list[str]) -> tuple[_Parser, str | None]:
-    """Return a parser that knows the details of the one command that ``argv`` names."""
+def _parser(name: str | None) -> _Parser:
+    """Return a parser that knows the details of the one command ``name``."""
     shared = _shared_options()
     parser = _Parser(
         prog="marina",
@@ -93,12 +97,13 @@ def _parser(argv: list[str]) -> tuple[_Parser, str | None]:
     )
     parser.add_argument("--version", "-V", action="version", version=f"marina {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-    name = _command_name(argv)
     for command, text in COMMANDS.items():
-        sub = commands.add_parser(command, help=text, description=text.capitalize() + ".", parents=[shared])
+        sub = commands.add_parser(
+            command, help=text, description=text[0].upper() + text[1:] + ".", parents=[shared]
+        )
         if command == name:
             import_module(f"cli.commands.{command}").configure(sub)
-    return parser, name
+    return parser
 
 
 def _command_name(argv: list[str]) -> str | None:
@@ -109,8 +114,15 @@ def _command_name(argv: list[str]) -> str | None:
         elif word in ("--home", "--timeout"):
             skip = True
         elif not word.startswith("-"):
-            return word if word in COMMANDS else None
+            return word
     return None
+
+
+def _no_command(typed: str) -> int:
+    close = get_close_matches(typed, COMMANDS, n=1)
+    meant = f"did you mean 'marina {close[0]}'?" if close else "'marina --help' lists them"
+    sys.stderr.write(f"marina: there is no command {typed!r}: {meant}\n")
+    return 2
 
 
 def _shared_options() -> _Parser:
@@ -143,4 +155,11 @@ def _run(name: str, args: argparse.Namespace) -> int:
         # The reader of our output went away (`marina find … | head`): nothing is wrong.
         sys.stderr.close()
         return 0
+    except OSError as err:
+        # A file that the person named: a folder that is not there, no permission, a full disk.
+        failed = MarinaError(
+            f"{err.filename or 'a file'}: {err.strerror or err}: check the path and the disk"
+        )
+        console.fail(failed)
+        return failed.exit_code
     return int(code or 0)

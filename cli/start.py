@@ -14,14 +14,16 @@ from typing import IO, TYPE_CHECKING
 
 from cli.api import Daemon
 from cli.console import Console
-from marina.errors import DaemonNotRunningError, MarinaError
+from marina.errors import DaemonNotRunningError, MarinaError, UsageError
 from storage.paths import Home
 
 if TYPE_CHECKING:
     from marina.secret import Secret
     from node.settings import Settings
+    from storage.identity.unlock import PassphraseSources
 
 START_TIMEOUT_S = 30.0
+PASSPHRASE_TRIES = 3
 WORDS_TEXT = """
 These 24 words are your account. Whoever has them is you; without them a lost disk is lost.
 Write them down now, on paper. They are shown again only after your passphrase: marina key words
@@ -38,12 +40,40 @@ class NotStartedError(MarinaError):
         self.exit_code = exit_code if 0 < exit_code < 128 else MarinaError.exit_code
 
 
-def passphrase_sources(descriptor: int | None) -> object:
+def passphrase_sources(descriptor: int | None) -> PassphraseSources:
     """Return where a passphrase may come from: credential, file, descriptor, terminal."""
     from storage.identity.unlock import PassphraseSources, terminal_prompt
 
-    prompt = terminal_prompt if sys.stdin.isatty() else None
+    prompt = terminal_prompt if sys.stdin.isatty() else _nobody_to_ask
     return PassphraseSources.from_environment(os.environ, descriptor=descriptor, prompt=prompt)
+
+
+def new_passphrase(console: Console, sources: PassphraseSources) -> Secret[str]:
+    """Return the passphrase of a new node; a person who mistypes is asked again, a script is not.
+
+    Raises:
+        MarinaError: the last of the tries was no good either, or the source that is no person.
+    """
+    from storage.identity.unlock import PassphraseSources
+
+    is_typed = sys.stdin.isatty() and sources == PassphraseSources(prompt=sources.prompt)
+    if is_typed:
+        console.hint("Choose a passphrase of at least 8 characters: it seals your keys on this disk.")
+    for _ in range(PASSPHRASE_TRIES - 1 if is_typed else 0):
+        try:
+            return sources.read_new()
+        except UsageError as err:  # too weak, or typed differently the second time
+            console.hint(f"{str(err)[0].upper()}{str(err)[1:]}.")
+    return sources.read_new()
+
+
+def _nobody_to_ask(_: str) -> str:
+    from storage.identity.errors import PassphraseMissingError
+
+    raise PassphraseMissingError(
+        "a passphrase is needed and there is no terminal to ask for it: give --passphrase-fd N, or set "
+        "MARINA_PASSPHRASE_FILE to the path of a file with mode 0600"
+    )
 
 
 def create_node(
@@ -121,12 +151,9 @@ def ensure_daemon(console: Console, *, passphrase_fd: int | None, settings: dict
     Raises:
         MarinaError: it did not start; the message says where to look.
     """
-    from storage.identity.unlock import PassphraseSources
-
     sources = passphrase_sources(passphrase_fd)
-    assert isinstance(sources, PassphraseSources)
     if not is_initialised(console):
-        passphrase = sources.read_new()
+        passphrase = new_passphrase(console, sources)
         words = create_node(console, passphrase, flags=settings)
         console.hint(show_words(words))
     elif running(console):

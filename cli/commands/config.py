@@ -6,7 +6,8 @@ import argparse
 import os
 
 from cli.console import Console
-from cli.start import running
+from cli.start import is_initialised, running
+from marina.errors import NotFoundError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from node.settings_schema import find_key
 
     if args.action == "set":
+        if not is_initialised(console):
+            raise NotFoundError(f"{console.home} has no node yet: make one with 'marina init' or 'marina up'")
         set_value(console.home, args.key, args.value)
         console.result({args.key: args.value}, f"{args.key} is set.")
         if running(console):

@@ -31,14 +31,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def run_node(args: argparse.Namespace, console: Console, *, announce: object) -> None:
     """Run the node in this process; ``announce(running)`` is called once it is ready."""
-    from storage.identity.unlock import PassphraseSources
-
-    flags: dict[str, object] = dict(each.partition("=")[::2] for each in args.set)
-    settings = load(console, flags)
+    settings = load(console, setting_flags(args.set))
     passphrase = None
     if not getattr(args, "locked", False):
         sources = passphrase_sources(args.passphrase_fd)
-        assert isinstance(sources, PassphraseSources)
         passphrase = getattr(args, "passphrase", None) or sources.read()
     is_service = getattr(args, "command_is_service", True) and not console.is_quiet
     set_up_logging(console, settings, to_stderr=is_service or console.is_verbose)
@@ -55,6 +51,11 @@ def run_node(args: argparse.Namespace, console: Console, *, announce: object) ->
         )
 
     _unwrapped(lambda: trio.run(main))
+
+
+def setting_flags(typed: list[str]) -> dict[str, object]:
+    """Return the settings that ``--set KEY=VALUE`` overrides."""
+    return dict(each.partition("=")[::2] for each in typed)
 
 
 def _unwrapped(work: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_time
+from cli.console import Console, clean, counted, human_time
 from cli.main import NEGATION
 
 
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Search and print numbered results, so that ``marina play 2`` works next."""
     ask_swarm = not (args.local or console.is_offline)
     words = [word.replace(NEGATION, "-", 1) for word in args.query]
-    query = " ".join(f'"{word}"' if " " in word and ":" not in word else word for word in words)
+    query = " ".join(words)
     found = Daemon(console).get("/api/v1/search", q=query, limit=args.limit, swarm=int(ask_swarm))
     items = found["items"]
     rows = [
@@ -46,6 +46,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     sources = found["sources"]
     console.hint(
         f"local {sources['local']} in {found['took_ms']} ms · swarm {sources['swarm']} in "
-        f"{sources['swarm_ms']} ms from {sources['peers']} peers"
+        f"{sources['swarm_ms']} ms from {counted(sources['peers'], 'peer')}"
     )
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_bytes
+from cli.console import Console, clean, counted, human_bytes
 from marina.errors import UsageError
 
 
@@ -22,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Fetch everything that is not here yet; resumable."""
     daemon = Daemon(console)
+    if args.save:
+        _check_free(args.save)
     result: dict[str, object] = {}
     with console.progress("Fetching") as progress:
         for event in daemon.stream("/api/v1/get", {"target": args.id, "quality": args.quality}):
@@ -31,19 +33,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 result = event
     if args.save:
         _save(daemon, args, result)
-    size = result.get("bytes", 0)
-    console.result(result, f"{result.get('tracks', 0)} tracks here, {human_bytes(float(str(size)))} fetched.")
+    tracks, size = counted(int(str(result["tracks"])), "track"), human_bytes(float(str(result["bytes"])))
+    saved = f" Saved as {clean(args.save)}." if args.save else ""
+    console.result(result, f"{tracks} here, {size} fetched.{saved}")
     return 0
 
 
+def _check_free(path: Path) -> None:
+    """Say before anything is fetched that a file cannot be written."""
+    if path.exists():
+        raise UsageError(f"{clean(path)} exists already: choose another name")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {clean(path.parent)}: make it, or choose another")
+
+
 def _save(daemon: Daemon, args: argparse.Namespace, result: dict[str, object]) -> None:
-    if args.save.exists():
-        raise UsageError(f"{clean(args.save)} exists already: choose another name")
     if result.get("tracks") != 1:
         raise UsageError("--save takes one track; give a track's id")
     session = daemon.post("/api/v1/play", {"target": args.id, "quality": args.quality})
     partial = args.save.with_name(args.save.name + ".part")
-    with partial.open("xb") as out:
+    with partial.open("wb") as out:
         for chunk in daemon.download(session["stream_url"]):
             out.write(chunk)
     partial.rename(args.save)

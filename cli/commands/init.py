@@ -6,7 +6,14 @@ import argparse
 import sys
 
 from cli.console import Console
-from cli.start import create_node, is_initialised, operator_settings, passphrase_sources, show_words
+from cli.start import (
+    create_node,
+    is_initialised,
+    new_passphrase,
+    operator_settings,
+    passphrase_sources,
+    show_words,
+)
 from marina.errors import UsageError
 from marina.secret import Secret
 
@@ -24,15 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make the identity; refuses a home that has one."""
-    from storage.identity.unlock import PassphraseSources
     from storage.identity.words import parse_words
 
     if is_initialised(console):
         raise UsageError(f"{console.home} has a node already: start it with 'marina up'")
     words = parse_words(_read_words(args)) if args.restore else None
     sources = passphrase_sources(args.passphrase_fd)
-    assert isinstance(sources, PassphraseSources)
-    passphrase = sources.read_new()
+    passphrase = new_passphrase(console, sources)
     flags = {"storage.quota": args.quota} if args.quota else {}
     if args.role == "operator":
         flags = operator_settings(args.quota)

@@ -32,7 +32,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.action == "reset":
         return _reset(console)
     sources = passphrase_sources(args.passphrase_fd)
-    assert isinstance(sources, PassphraseSources)
     passphrase = sources.read()
     if args.action == "words":
         words = _words(console, passphrase)

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_bytes, human_time
-from marina.errors import NotFoundError, UsageError
+from cli.console import Console, clean, counted, human_bytes, human_time
+from marina.errors import MarinaError, NotFoundError, UsageError
 
 PLAYERS: dict[str, list[str]] = {
     "mpv": ["mpv", "--no-video", "--really-quiet", "--force-seekable=yes"],
@@ -53,9 +53,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     )
     # The ticket in the URL opens this one track for some minutes; it is not the owner's token.
     code = subprocess.run([*player, url], check=False).returncode
+    if code != 0:
+        raise MarinaError(
+            f"{player[0]} could not play it: use the page that 'marina up' links to, or --wav FILE"
+        )
     facts = daemon.get(f"/api/v1/player/sessions/{session['session']}")
     console.result(facts, _summary(facts))
-    return 0 if code == 0 else 1
+    return 0
 
 
 def _summary(facts: dict) -> str:  # type: ignore[type-arg]
@@ -63,7 +67,7 @@ def _summary(facts: dict) -> str:  # type: ignore[type-arg]
     sound = "–" if first_ms is None else f"{first_ms / 1000:.2f} s"
     rate = human_bytes(facts["bytes_per_s"])
     fetched = human_bytes(facts["bytes_fetched"])
-    return f"first sound {sound} · {len(facts['peers'])} peers · {rate}/s · {fetched} fetched"
+    return f"first sound {sound} · {counted(len(facts['peers']), 'peer')} · {rate}/s · {fetched} fetched"
 
 
 def _decode(url: str, args: argparse.Namespace, session: dict, console: Console) -> int:  # type: ignore[type-arg]

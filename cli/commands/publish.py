@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_bytes
+from cli.console import Console, clean, counted, human_bytes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,15 +50,18 @@ def _lines(result: dict, *, is_dry_run: bool) -> list[str]:  # type: ignore[type
         f"  {i:>2}  {clean(track['title'])} — {clean(track['artist'])}" for i, track in enumerate(tracks, 1)
     ]
     if is_dry_run:
-        return [
-            *lines,
-            f"{len(tracks)} tracks, about {human_bytes(result['bytes'])} to store. Nothing was written.",
-        ]
+        count, size = counted(len(tracks), "track"), human_bytes(result["bytes"])
+        return [*lines, _name(result), f"{count}, about {size} to store. Nothing was written."]
     again = "  (published before; nothing changed)" if result.get("is_unchanged") else ""
     return [
         *lines,
-        f"{result['release']}{again}",
+        f"{_name(result)}{again}",
+        f"release   {result['release']}",
         f"manifest  {result['cid']}",
         f"stored    {human_bytes(result['bytes'])} encrypted",
         "Share it: marina share " + str(result["release"])[:14],
     ]
+
+
+def _name(result: dict) -> str:  # type: ignore[type-arg]
+    return f"{clean(result['title'])} — {clean(result['artist'] or 'no artist')}"

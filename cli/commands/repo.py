@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_bytes
+from cli.console import Console, clean, counted, human_bytes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     rows = [
         f"  {clean(each['title'])}  {human_bytes(each['bytes'])}  {each['why']}" for each in facts["evicted"]
     ]
-    console.result(facts, [f"{verb} {human_bytes(facts['bytes'])} in {len(rows)} renditions.", *rows])
+    console.result(
+        facts, [f"{verb} {human_bytes(facts['bytes'])} in {counted(len(rows), 'rendition')}.", *rows]
+    )
     return 0
 
 
@@ -64,13 +66,13 @@ def _stat(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
         "   ".join(
             (
                 f"storage   {human_bytes(facts['bytes_used'])} of {human_bytes(facts['bytes_quota'])}",
-                f"{facts['blocks']} blocks",
-                f"{facts['renditions']} renditions",
+                counted(facts["blocks"], "block"),
+                counted(facts["renditions"], "rendition"),
             )
         ),
         *(f"  {name:<10} {human_bytes(size)}" for name, size in facts["by_class"].items()),
     ]
-    if args.why:
+    if args.why and facts["roots"]:
         rows = [
             (each["class"], human_bytes(each["bytes"]), clean(each["why"]), each["root"])
             for each in facts["roots"]
@@ -89,7 +91,7 @@ def _verify(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
             else:
                 result = event
     damaged, healed = int(str(result.get("damaged", 0))), int(str(result.get("healed", 0)))
-    text = f"checked {result.get('checked')} blocks, {damaged} damaged"
+    text = f"checked {counted(int(str(result['checked'])), 'block')}, {damaged} damaged"
     console.result(result, text + (f", {healed} fetched again" if args.heal else ""))
     if damaged > healed:
         console.hint("Damaged bytes are never served. Fetch them again with: marina repo verify --heal")

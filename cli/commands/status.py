@@ -6,7 +6,7 @@ import argparse
 import time
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_age, human_bytes
+from cli.console import Console, clean, counted, human_age, human_bytes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     daemon = Daemon(console)
     while True:
         facts = daemon.get("/api/v1/status")
+        if args.watch:
+            console.clear()
         console.result(facts, _lines(facts))
         if not args.watch:
             return 0 if facts["health"] == "healthy" else 8
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _lines(facts: dict) -> list[str]:  # type: ignore[type-arg]
-    swarm, storage = facts["swarm"], facts["storage"]
+    swarm, storage, library = facts["swarm"], facts["storage"], facts["library"]
     age, received, sent = (
         human_age(facts["uptime_s"]),
         human_bytes(swarm["bytes_in"]),
@@ -36,10 +38,10 @@ def _lines(facts: dict) -> list[str]:  # type: ignore[type-arg]
         "   ".join(
             (f"node     {facts['peer']}", f"up {age}", f"v{facts['version']}", facts["health"].upper())
         ),
-        "   ".join((f"swarm    {swarm['peers']} peers", f"{received} in", f"{sent} out")),
+        "   ".join((f"swarm    {counted(swarm['peers'], 'peer')}", f"{received} in", f"{sent} out")),
         f"storage  {human_bytes(storage['bytes_used'])} of {human_bytes(storage['bytes_quota'])}",
         f"provide  {clean(facts['provide']['text'])}",
-        f"library  {facts['library']['tracks']} tracks   {facts['library']['releases']} releases",
+        f"library  {counted(library['tracks'], 'track')}   {counted(library['releases'], 'release')}",
         f"vault    {'locked' if facts['locked'] else 'unlocked'}",
     ]
     if swarm["hint"]:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from typing import Any
 
-from cli.commands.daemon import run_node
+from cli.commands.daemon import run_node, setting_flags
 from cli.console import Console, human_bytes
-from cli.start import create_node, is_initialised, load, passphrase_sources, running, show_words
+from cli.start import (
+    create_node,
+    is_initialised,
+    load,
+    new_passphrase,
+    passphrase_sources,
+    running,
+    show_words,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,31 +32,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Create, start, print the link; Ctrl-C stops the node."""
-    from storage.identity.unlock import PassphraseSources
-
     daemon = running(console)
     if daemon is not None:
         link = daemon.post("/api/v1/player-link", {})["link"]
         console.result({"link": link}, f"The node runs already. Player: {link}  (valid for 60 s)")
         return 0
     sources = passphrase_sources(args.passphrase_fd)
-    assert isinstance(sources, PassphraseSources)
     if is_initialised(console):
         passphrase = sources.read()
     else:
         console.hint(f"Creating a node in {console.home}")
-        if sys.stdin.isatty() and args.passphrase_fd is None:
-            console.hint("Choose a passphrase of at least 8 characters: it seals your keys on this disk.")
-        passphrase = sources.read_new()
+        passphrase = new_passphrase(console, sources)
         words = create_node(console, passphrase, flags={"storage.quota": args.quota} if args.quota else {})
         console.hint(show_words(words))
-        settings = load(console)
+        settings = load(console, setting_flags(args.set))
         free = shutil.disk_usage(console.home).free
         console.hint(
             f"  storage   {human_bytes(settings.storage.quota_bytes)} of {human_bytes(free)} free"
             "   (marina config set storage.quota 50GB)"
         )
-        console.hint("  privacy   nothing is public   (marina config show)")
+        console.hint("  privacy   what you play, search and like stays on this disk")
     args.passphrase, args.command_is_service = passphrase, False
 
     def announce(node: Any) -> None:
