@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -24,8 +24,6 @@ from tools.bench.content import Sealed, block_store
 from tools.bench.provider import host_of
 
 FETCH_TIMEOUT_S = 300.0
-SEGMENTS_A_HOP = 4
-"""Decrypted in one worker thread call, at most 1 MiB."""
 
 
 class Reachable(Protocol):
@@ -90,25 +88,34 @@ async def listening(folder: Path) -> AsyncIterator[Listener]:
         nursery.cancel_scope.cancel()
 
 
+class OpeningStore:
+    """A block store that also decrypts what was put into it, as a player does, each batch in one hop."""
+
+    def __init__(self, blocks: EmbeddedBlockStore, opener: SegmentOpener) -> None:
+        self._blocks = blocks
+        self._opener = opener
+        self.opened_bytes = 0
+
+    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
+        """Verify, store and then decrypt segments."""
+        await self._blocks.put_segments(root, segments)
+        self.opened_bytes += await trio.to_thread.run_sync(self._open, segments)
+
+    def _open(self, segments: Sequence[tuple[int, bytes]]) -> int:
+        return sum(len(self._opener.open_segment(index, data)) for index, data in segments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blocks, name)
+
+
 async def fetch_and_open(listener: Listener, sealed: Sealed, providers: Sequence[Reachable]) -> float:
     """Fetch, verify, store durably and decrypt a whole rendition; return the wall seconds it took."""
-    fetcher = RenditionFetcher(
-        layout=sealed.layout, blocks=listener.blocks, source=listener.source(providers)
-    )
-    opener = sealed.opener()
-    opened_bytes = 0
+    store = OpeningStore(listener.blocks, sealed.opener())
+    fetcher = RenditionFetcher(layout=sealed.layout, blocks=store, source=listener.source(providers))
     started_s = time.perf_counter()
-    async with fetcher.running(), trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: fetcher.fetch_all(timeout_s=FETCH_TIMEOUT_S))
-        for start in range(0, sealed.layout.plan.count, SEGMENTS_A_HOP):
-            stop = min(start + SEGMENTS_A_HOP, sealed.layout.plan.count)
-            batch = [(index, await fetcher.segment(index)) for index in range(start, stop)]
-            opened_bytes += await trio.to_thread.run_sync(_open, opener, batch)
-    elapsed_s = time.perf_counter() - started_s
-    if opened_bytes != sealed.layout.plaintext_bytes:
-        raise RuntimeError(f"{opened_bytes} of {sealed.layout.plaintext_bytes} bytes were decrypted")
+    async with fetcher.running():
+        await fetcher.fetch_all(timeout_s=FETCH_TIMEOUT_S)
+        elapsed_s = time.perf_counter() - started_s
+    if store.opened_bytes < sealed.layout.plaintext_bytes:
+        raise RuntimeError(f"{store.opened_bytes} of {sealed.layout.plaintext_bytes} bytes were decrypted")
     return elapsed_s
-
-
-def _open(opener: SegmentOpener, batch: list[tuple[int, bytes]]) -> int:
-    return sum(len(opener.open_segment(index, ciphertext)) for index, ciphertext in batch)
