@@ -38,7 +38,7 @@ from storage.backup_frames import (
 )
 from storage.backup_stream import SealedReader
 from storage.errors import StorageError
-from storage.file_ops import FILE_MODE, PosixFileOps, translated
+from storage.file_ops import DIRECTORY_MODE, FILE_MODE, PosixFileOps, translated
 from storage.identity.binding import DeviceBinding
 from storage.identity.derive import backup_private_key
 from storage.identity.private_file import read_private, write_private
@@ -139,6 +139,7 @@ async def restore_backup(path: Path, key: BackupKey, home: Path, *, open_store: 
     staging = await trio.to_thread.run_sync(_make_staging, home, limiter=limiter)
     try:
         with await trio.to_thread.run_sync(_open_backup, path, key, limiter=limiter) as reader:
+            (staging / DATABASE).mkdir(mode=DIRECTORY_MODE)  # the database would make it for everyone
             store = await open_store(staging / DATABASE)
             try:
                 await _fill(reader.entries(), staging, store, limiter)

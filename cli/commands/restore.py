@@ -19,6 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Check or restore."""
+    import os
+
     import trio
 
     from storage.backup import BackupKey, check_backup, restore_backup
@@ -26,12 +28,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from storage.identity.typed_data import account_of_key
     from storage.identity.words import parse_words, words_seed
     from storage.kv import LevelKv
+    from storage.paths import Home
 
     keys = derive_keys(words_seed(parse_words(_read_words(args))))
     key = BackupKey(account_of_key(keys.account_key.reveal()), keys.backup_key)
     if args.check:
         summary: Any = check_backup(args.file, key)
     else:
+        os.umask(0o077)  # the database makes its files itself
 
         async def restore() -> Any:
             async def open_store(path: Path) -> LevelKv:
@@ -40,6 +44,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             return await restore_backup(args.file, key, console.home, open_store=open_store)
 
         summary = trio.run(restore)
+        Home(console.home).create()
     size = human_bytes(args.file.stat().st_size)
     what = "is sound" if args.check else f"is restored in {console.home}; start it with 'marina up'"
     console.result(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
+from marina.cid import Cid
 from marina.ids import TrackId
 from marina.secret import Secret
 from storage.blocks.protocol import BlockStore
@@ -65,8 +67,16 @@ class RenditionSealer:
         self._random = random
         self._limiter = limiter
 
-    async def seal(self, encoded: Encoded, keys: TrackKeys, tier: int) -> Rendition:
+    async def seal(
+        self, encoded: Encoded, keys: TrackKeys, tier: int, hold: Callable[[Cid], object]
+    ) -> Rendition:
         """Encrypt, hash and store an encoding for a free tier; durable when this returns.
+
+        Args:
+            encoded: what to seal.
+            keys: of its track.
+            tier: which one it is.
+            hold: told every root before it is stored, to protect it from eviction until it is pinned.
 
         Raises:
             QuotaExceededError, DiskFullError: nothing was kept.
@@ -83,8 +93,10 @@ class RenditionSealer:
                 seal_file, encoded.fd, plan, run, key, writer, limiter=self._limiter
             )
         layout, _ = rendition_file(encoded.size_bytes, digests)
+        hold(layout.root)
         await self._blocks.adopt(writer, layout)
         box = public_keybox(name, key, kc)
+        hold(box.cid)
         await self._blocks.put(box.cid, box.to_bytes())
         return Rendition(
             layout=layout,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from storage.pins import Pins
 from storage.publish.renditions import Encoded, RenditionSealer, TrackKeys
 from storage.publish.source import Source
 from storage.retention import Retention
+
+Hold = Callable[[Cid], object]
+"""Keeps a root from eviction from before it is stored until the whole track is pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,10 @@ class TrackMaker:
         version: int = 1,
         previous: Cid | None = None,
     ) -> tuple[Cid, TrackManifest]:
-        """Encrypt and store every rendition of a source; durable when this returns.
+        """Encrypt and store every rendition of a source; durable and pinned when this returns.
+
+        Until all of it is stored, leases keep its parts from being evicted for the ones that follow;
+        when it fails, nothing holds them any more.
 
         Raises:
             AudioError: about the file.
@@ -98,20 +104,28 @@ class TrackMaker:
         examined = await self.examine(source)
         track_id = derive_track_id(facts.account, salt)
         keys = TrackKeys(track_id, salt, content_root)
-        with open_audio(source.path) as fd:
-            artwork = await self._store_artwork(await self._audio.artwork(fd))
+        with open_audio(source.path) as fd, ExitStack() as leases:
+            held: list[Cid] = []
+
+            def hold(cid: Cid) -> None:
+                leases.enter_context(self._pins.lease(cid))
+                held.append(cid)
+
+            artwork = await self._store_artwork(await self._audio.artwork(fd), hold)
             plans = plan_renditions(examined.info, duration_ms=examined.analysis.duration_ms)
-            renditions = [await self._rendition(plan, fd, examined, keys) for plan in plans]
-        track = _describe(
-            source, examined, facts, salt, number, tuple(renditions), artwork, version, previous
-        )
-        block = encode_track(track)
-        cid = cid_of(block, DAG_CBOR)
-        await self._blocks.put(cid, block)
+            renditions = [await self._rendition(plan, fd, examined, keys, hold) for plan in plans]
+            track = _describe(
+                source, examined, facts, salt, number, tuple(renditions), artwork, version, previous
+            )
+            block = encode_track(track)
+            cid = cid_of(block, DAG_CBOR)
+            hold(cid)
+            await self._blocks.put(cid, block)
+            await self._pins.pin(held, Retention.OWN)
         return cid, track
 
     async def _rendition(
-        self, plan: RenditionPlan, fd: int, examined: Examined, keys: TrackKeys
+        self, plan: RenditionPlan, fd: int, examined: Examined, keys: TrackKeys, hold: Hold
     ) -> Rendition:
         if plan.is_source:
             info, duration_ms = examined.info, examined.analysis.duration_ms
@@ -119,9 +133,9 @@ class TrackMaker:
                 fd, os.fstat(fd).st_size, plan.codec, plan.mime, info.bitrate_bps, info.sample_rate_hz,
                 info.channels, duration_ms,
             )  # fmt: skip
-            return await self._sealer.seal(encoded, keys, plan.tier)
+            return await self._sealer.seal(encoded, keys, plan.tier, hold)
         async with self._encoded(plan, fd, examined) as encoded:
-            return await self._sealer.seal(encoded, keys, plan.tier)
+            return await self._sealer.seal(encoded, keys, plan.tier, hold)
 
     @asynccontextmanager
     async def _encoded(self, plan: RenditionPlan, fd: int, examined: Examined) -> AsyncIterator[Encoded]:
@@ -142,11 +156,11 @@ class TrackMaker:
                 done.channels, done.duration_ms,
             )  # fmt: skip
 
-    async def _store_artwork(self, jpeg: bytes | None) -> Cid | None:
+    async def _store_artwork(self, jpeg: bytes | None, hold: Hold) -> Cid | None:
         if jpeg is None:
             return None
         cid = cid_of(jpeg)
-        await self._pins.pin([cid], Retention.OWN)
+        hold(cid)
         await self._blocks.put(cid, jpeg)
         return cid
 
