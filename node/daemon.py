@@ -65,6 +65,8 @@ API_KEY_FILE = "api.key"
 REDIAL = Backoff(base_s=5.0, cap_s=120.0, tries_max=12)
 PEERS_WANTED = 4
 _STOP_S = 4.0
+_OWNER_ONLY = 0o077
+"""For the files that the database and the search index make themselves."""
 _GRACE_S = 0.3
 """For the reply to the request that asked to stop, and for others that are nearly done."""
 
@@ -93,6 +95,7 @@ async def run_daemon(
     """
     clock = clock or SystemClock()
     home.check()
+    os.umask(_OWNER_ONLY)
     with HomeLock(home.daemon_lock):
         owner = await trio.to_thread.run_sync(lambda: Owner.open(home.root, clock=clock))
         if passphrase is not None:
@@ -256,6 +259,7 @@ async def _network(services: Services) -> AsyncIterator[None]:
         yield
         with trio.move_on_after(0.5):
             await services.chunk_client.close()
+            await services.releases.close()
         nursery.cancel_scope.cancel()
 
 
