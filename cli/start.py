@@ -126,6 +126,9 @@ def set_up_logging(console: Console, settings: Settings, *, to_stderr: bool) -> 
     (home.logs / "marina.log").chmod(0o600)
     handler.setFormatter(JsonFormatter())
     set_up(settings.log.level)
+    # It keeps its records to itself, and without a handler Python prints them bare on the terminal.
+    library = logging.getLogger("libp2p")
+    library.propagate, library.level = True, logging.NOTSET
     root = logging.getLogger()
     root.handlers[:] = [handler, *(root.handlers if to_stderr else [])]
 

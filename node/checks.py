@@ -10,8 +10,8 @@ from p2p.announce import AnnounceState
 
 LAG_S_MAX = 1.0
 NO_PEERS = (
-    "no peers yet: open a marina: link, or set swarm.bootstrap, or let swarm.lan_discovery find some; "
-    "what is local plays"
+    "no peers yet: play a marina: link, or run 'marina peers connect ADDRESS' with any node's address, or "
+    "wait for nodes on your network (swarm.lan_discovery); what is on this disk plays"
 )
 
 

@@ -183,7 +183,7 @@ class Library:
         if is_link(typed):
             link = typed_link(typed)
             self.note_link(link)
-            return self._target(await self.bring(link.release), link.track)
+            return self._target(await self._latest(link.release), link.track)
         bare = typed.removeprefix("marina:")
         if bare.startswith("rl_"):
             return self._target(
@@ -202,11 +202,23 @@ class Library:
 
     async def resolve_release_cid(self, cid: Cid) -> Target:
         """Return a whole release by its CID, its manifests brought here if need be."""
-        return self._target(await self.bring(cid), None)
+        return self._target(await self._latest(cid), None)
+
+    async def _latest(self, cid: Cid) -> FetchedRelease:
+        """Bring a release, or the later version that this node knows: an old link must not undo a tombstone."""
+        fetched = await self.bring(cid)
+        known = await self._catalog.release(fetched.signed.release.release_id)
+        if known.version <= fetched.signed.release.version:
+            return fetched
+        return await self.bring(check_cid(known.cid))
 
     async def block(self, root: Cid, cid: Cid) -> bytes:
         """Return a small block of a release, from peers if need be."""
         return await self._fetcher.block(root, cid)
+
+    async def fetch_keyboxes(self, target: Target) -> None:
+        """Bring every keybox of a release that is to be kept whole."""
+        await self._fetcher.fetch_keyboxes(target.signed.cid, target.tracks)
 
     async def mark_local(self, target: Target) -> None:
         """Note that the audio of a target is on this disk."""
@@ -308,7 +320,8 @@ class Library:
 
     async def _row(self, entry: TrackEntry, *, is_new: bool) -> dict[str, Any]:
         release = check_cid(entry.release_cid)
-        where = "yours" if entry.is_mine else "swarm" if is_new or not entry.is_local else "here"
+        is_here = not is_new and await self._is_here(entry)
+        where = "yours" if entry.is_mine else "here" if is_here else "swarm"
         return {
             "id": track_text(TrackId(entry.track_id)),
             "release": release_text(ReleaseId(entry.release_id)),
@@ -321,6 +334,17 @@ class Library:
             "where": where,
             "source": entry.source or None,
         }
+
+    async def _is_here(self, entry: TrackEntry) -> bool:
+        """Return whether a track plays wholly from this disk, whatever brought it and whatever went since."""
+        cid = check_cid(entry.manifest)
+        if not await self._blocks.has(cid):
+            return False
+        for each in decode_track(await self._blocks.get(cid)).renditions:
+            is_whole = len(await self._blocks.have(each.layout.root)) == each.layout.plan.count
+            if is_whole and _TIERS.get(each.tier) != "preview":
+                return True
+        return False
 
     def _target(self, fetched: FetchedRelease, track_id: TrackId | None) -> Target:
         release = fetched.signed.release

@@ -37,10 +37,12 @@ def run_node(args: argparse.Namespace, console: Console, *, announce: object) ->
         sources = passphrase_sources(args.passphrase_fd)
         passphrase = getattr(args, "passphrase", None) or sources.read()
     is_service = getattr(args, "command_is_service", True) and not console.is_quiet
-    set_up_logging(console, settings, to_stderr=is_service or console.is_verbose)
     import trio
 
+    # First, because its libraries set up logs of their own when they are imported.
     from node.daemon import run_daemon
+
+    set_up_logging(console, settings, to_stderr=is_service or console.is_verbose)
 
     async def main() -> None:
         await run_daemon(

@@ -56,7 +56,7 @@ class PublishRoutes:
             if is_dry_run:
                 return _preview(await self._services.publisher.preview(request, tell))
             published = await self._services.publisher.publish(request, tell)
-            await self._announce(published.signed, published.tracks)
+            await self._announce(published)
             if replicas:
                 target = await self._services.library.resolve_release_cid(published.signed.cid)
                 await self._services.replication.want(target, replicas)
@@ -105,16 +105,23 @@ class PublishRoutes:
         file = ctx.body.text("file", None)
         if (number is None) != (file is None):
             raise UsageError("give both --track N and the new file, or neither")
+        title, artist = (
+            ctx.body.text("title", None, bytes_max=1024),
+            ctx.body.text("artist", None, bytes_max=1024),
+        )
+        terms = ctx.body.text("terms", None, bytes_max=256)
+        if not (title or artist or terms or number):
+            raise UsageError("nothing to change: give --title, --artist, --terms or --track N FILE")
         async with self._succession:
             signed = await self._services.library.release(ctx.params["id"])
             published = await self._services.publisher.update(
                 signed,
-                title=ctx.body.text("title", None, bytes_max=1024),
-                artist=ctx.body.text("artist", None, bytes_max=1024),
-                terms=ctx.body.text("terms", None, bytes_max=256),
+                title=title,
+                artist=artist,
+                terms=terms,
                 replace_track=(number, Path(file)) if number is not None and file is not None else None,
             )
-            await self._announce(published.signed, published.tracks)
+            await self._announce(published)
         return Reply.ok(_published(published))
 
     @route("POST", "/api/v1/releases/{id}/withdraw", scope=Scope.WRITE_MUSIC)
@@ -124,8 +131,8 @@ class PublishRoutes:
         async with self._succession:
             signed = await self._services.library.release(ctx.params["id"])
             tombstone = await self._services.publisher.withdraw(signed, reason)
-            await self._announce(tombstone, ())
-        return Reply.ok(_published(Published(tombstone, ())))
+            await self._announce(tombstone)
+        return Reply.ok(_published(tombstone))
 
     @route("POST", "/api/v1/join", scope=Scope.ADMIN)
     async def join(self, ctx: ApiContext) -> Reply:
@@ -144,11 +151,12 @@ class PublishRoutes:
 
         return Reply.stream(self._services.jobs.events(work))
 
-    async def _announce(self, signed: SignedRelease, tracks: tuple[tuple[Cid, TrackManifest], ...]) -> None:
+    async def _announce(self, published: Published) -> None:
+        signed, tracks = published.signed, published.tracks
         fetched = FetchedRelease(signed, tracks, None)
         await self._services.library.add(fetched, is_mine=True, is_local=True)
         roots = [each.layout.root for _, track in tracks for each in track.renditions]
-        await self._services.discovery.released(signed, roots)
+        await self._services.discovery.released(signed, roots, published.retired)
 
     async def _status(self, signed: SignedRelease) -> dict[str, object]:
         status = self._services.replication.status(signed.cid)

@@ -27,6 +27,8 @@ from storage.publish.source import Source, find_files, identify
 from storage.publish.tracks import Examined, ReleaseFacts, TrackMaker
 from storage.retention import Retention
 
+VARIOUS_ARTISTS = "Various Artists"
+
 T = TypeVar("T")
 
 
@@ -68,6 +70,7 @@ class Published:
 
     Attributes:
         is_unchanged: it was published before; nothing was written.
+        retired: renditions of the version before that this one does not hold; this node need not keep them.
     """
 
     signed: SignedRelease
@@ -234,9 +237,11 @@ class Publisher:
                 previous=current.cid,
                 published_s=self._clock.now_s(),
             )
-            return Published(await self._sign(release, tracks, signer), tuple(tracks))
+            before = await self._tracks_of(current.release)
+            signed = await self._sign(release, tracks, signer)
+            return Published(signed, tuple(tracks), retired=await self._retire(before, tracks))
 
-    async def withdraw(self, current: SignedRelease, reason: str) -> SignedRelease:
+    async def withdraw(self, current: SignedRelease, reason: str) -> Published:
         """Sign a tombstone; errors as for ``update``."""
         signer = self._owner.account_signer()
         _check_mine(current.release, signer.account)
@@ -251,9 +256,10 @@ class Publisher:
                 previous=current.cid,
                 published_s=self._clock.now_s(),
             )
+            before = await self._tracks_of(current.release)
             signed = await self._sign(release, [], signer)
             await self._journal.mark_withdrawn(release.release_id)
-            return signed
+            return Published(signed, (), retired=await self._retire(before, []))
 
     async def _identify(self, path: Path) -> tuple[list[Source], list[Skipped]]:
         sources: list[Source] = []
@@ -334,6 +340,13 @@ class Publisher:
                 cids += [each.layout.root, each.keybox]
         await self._pins.pin(cids, Retention.OWN)
 
+    async def _retire(self, before: _Tracks, after: _Tracks) -> tuple[Cid, ...]:
+        """Let go of the audio that no version in force holds: it is cache from now on."""
+        retired = tuple(sorted(_roots(before) - _roots(after)))
+        for root in retired:
+            await self._pins.unpin(root, Retention.OWN)
+        return retired
+
     async def _remade(
         self,
         current: SignedRelease,
@@ -381,13 +394,16 @@ class Publisher:
 
 
 def _names(request: PublishRequest, tags: list[Tags]) -> tuple[str, str]:
-    def common(texts: list[str]) -> str:
-        counted = Counter(text for text in texts if text)
-        return counted.most_common(1)[0][0] if counted else ""
+    def shared(texts: list[str]) -> str:
+        """Return the text of more than half of the tracks: a few tracks do not speak for a compilation."""
+        text, count = Counter(texts).most_common(1)[0] if texts else ("", 0)
+        return text if 2 * count > len(texts) else ""
 
-    folder = request.path.stem if request.path.is_file() else request.path.name
-    title = request.title or common([each.album for each in tags]) or folder or "Untitled"
-    artist = request.artist or common([each.album_artist or each.artist for each in tags])
+    is_single = request.path.is_file()
+    named = (tags[0].title if tags else "") or request.path.stem if is_single else request.path.name
+    title = request.title or shared([each.album for each in tags]) or named or "Untitled"
+    artists = [each.album_artist or each.artist for each in tags]
+    artist = request.artist or shared(artists) or (VARIOUS_ARTISTS if any(artists) else "")
     return title, artist
 
 
