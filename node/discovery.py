@@ -134,12 +134,13 @@ class Discovery:
                 except MarinaError as err:
                     log.debug("an announced release was not taken: %s", err)
 
-    async def released(self, signed: SignedRelease, roots: Sequence[Cid]) -> None:
-        """Tell the swarm of a release of this owner, and keep its roots announced."""
+    async def released(
+        self, signed: SignedRelease, roots: Sequence[Cid], retired: Sequence[Cid] = ()
+    ) -> None:
+        """Tell the swarm of a release of this owner; keep its roots announced, and no retired ones."""
         release = signed.release
-        if release.withdrawn:
-            await self.withdrawn([release.previous] if release.previous else [])
-        else:
+        await self.withdrawn([*([release.previous] if release.previous else []), *retired])
+        if not release.withdrawn:
             await self._announcer.announce([signed.cid, *roots])
         await self._news.announce(release.release_id, signed.cid, release.version)
 

@@ -34,6 +34,7 @@ async def fetch_tracks(
     renditions = wanted_renditions(target, qualities)
     total = sum(each.layout.plan.ciphertext_bytes for each in renditions)
     if qualities is None:
+        await services.releases.fetch_keyboxes(target.signed.cid, target.tracks)
         for track in target.meant:
             if track.artwork is not None:
                 await services.releases.block(target.signed.cid, track.artwork)

@@ -204,8 +204,12 @@ class Library:
         """Return a whole release by its CID, its manifests brought here if need be."""
         return self._target(await self._latest(cid), None)
 
+    async def exact_version(self, cid: Cid) -> Target:
+        """Return a release as it was at one version, for who pledged just that."""
+        return self._target(await self.bring(cid), None)
+
     async def _latest(self, cid: Cid) -> FetchedRelease:
-        """Bring a release, or the later version that this node knows: an old link must not undo a tombstone."""
+        """Bring a release, or the later version known here: an old link must not undo a tombstone."""
         fetched = await self.bring(cid)
         known = await self._catalog.release(fetched.signed.release.release_id)
         if known.version <= fetched.signed.release.version:

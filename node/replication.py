@@ -126,7 +126,8 @@ class Keeper:
             MarinaError: it is denied, larger than was said, or nobody delivers it now.
         """
         self._swarm.note_provider(release, source, ())
-        target = await self._library.resolve_release_cid(release)
+        await self._library.resolve_release_cid(release)  # fails if it was withdrawn since
+        target = await self._library.exact_version(release)
         self.check(target)
         if release_bytes(target) > size_bytes:
             raise MalformedError("the release is larger than its artist said when asking for a pledge")
@@ -150,7 +151,7 @@ class Keeper:
 
     async def drop(self, release: Cid) -> None:
         """Unpin a release whose pledge has ended and stop announcing it."""
-        target = await self._library.resolve_release_cid(release)
+        target = await self._library.exact_version(release)
         cids = release_cids(target)
         await self._discovery.withdrawn(cids)
         for cid in cids:
@@ -264,7 +265,7 @@ class Replication:
         )
 
     async def _roots(self, release: Cid) -> Sequence[AuditedRoot]:
-        target = await self._library.resolve_release_cid(release)
+        target = await self._library.exact_version(release)
         found: list[AuditedRoot] = []
         for _, track in target.tracks:
             for each in track.renditions:

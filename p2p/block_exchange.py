@@ -6,6 +6,7 @@ checks every block against its CID, so any peer will do.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,11 +14,11 @@ import trio
 
 from marina.cid import Cid, check_cid, matches
 from marina.clock import Clock
-from marina.errors import DamagedError, MalformedError, NotFoundError
+from marina.errors import DamagedError, NotFoundError
 from marina.ids import PeerId
 from marina.ratelimit import TokenBucket
 from marina.schema import decode_record, encode_record
-from p2p.errors import PeerMisbehavedError, PeerStalledError
+from p2p.errors import PeerGoneError, PeerMisbehavedError, PeerStalledError
 from p2p.framing import FrameReader, pack
 from p2p.host import Host
 from p2p.stream import MarinaStream
@@ -41,6 +42,9 @@ STREAMS_PER_PEER_MAX = 2
 _BLOCKS_PER_S = 200.0
 _BLOCKS_BURST = 1000.0
 _PEERS_TRACKED_MAX = 1024
+_STREAMS_KEPT_MAX = 64
+_PIPELINED_MAX = 256
+"""Blocks asked for ahead: their requests fit any stream window, and answers are read as they come."""
 
 
 class BlockSource(Protocol):
@@ -111,10 +115,11 @@ class BlockServer:
 
 
 class BlockClient:
-    """Fetches blocks from connected peers."""
+    """Fetches blocks from connected peers; a stream that ended in good order serves the next fetch."""
 
     def __init__(self, *, host: Host) -> None:
         self._host = host
+        self._idle: OrderedDict[PeerId, _Session] = OrderedDict()
 
     async def fetch(self, peer: PeerId, cids: Sequence[Cid], *, timeout_s: float) -> dict[Cid, bytes]:
         """Return the verified blocks that a connected peer has, of those asked for.
@@ -125,31 +130,71 @@ class BlockClient:
         """
         found: dict[Cid, bytes] = {}
         with trio.move_on_after(timeout_s) as scope:
-            async with await self._host.open_stream(peer, PROTOCOL) as stream:
-                reader = FrameReader(
-                    stream, header_bytes_max=REPLY_HEADER_BYTES_MAX, frame_timeout_s=FRAME_TIMEOUT_S
-                )
-                for start in range(0, len(cids), CIDS_MAX):
-                    part = tuple(cids[start : start + CIDS_MAX])
-                    await stream.write(pack(encode_record(BlockRequest(part))))
-                    for cid in part:
-                        data = await self._read(reader, cid, timeout_s)
-                        if data is not None:
-                            found[cid] = data
+            session = await self._session(peer)
+            try:
+                await session.fetch(cids, found, timeout_s)
+            except BaseException:
+                await session.stream.reset()
+                raise
+            await self._keep(peer, session)
         if scope.cancelled_caught and not found:
             raise PeerStalledError("the peer did not send the blocks in time")
         return found
 
-    async def _read(self, reader: FrameReader, cid: Cid, timeout_s: float) -> bytes | None:
-        header = await reader.header(timeout_s)
+    async def close(self) -> None:
+        """Close the kept streams."""
+        while self._idle:
+            _, session = self._idle.popitem()
+            await session.stream.close()
+
+    async def _session(self, peer: PeerId) -> _Session:
+        session = self._idle.pop(peer, None)
+        if session is not None and session.stream.is_usable:
+            return session
+        return _Session(await self._host.open_stream(peer, PROTOCOL))
+
+    async def _keep(self, peer: PeerId, session: _Session) -> None:
+        other = self._idle.pop(peer, None)
+        self._idle[peer] = session
+        if other is None and len(self._idle) > _STREAMS_KEPT_MAX:
+            _, other = self._idle.popitem(last=False)
+        if other is not None:
+            await other.stream.close()
+
+
+class _Session:
+    """One stream to one peer."""
+
+    def __init__(self, stream: MarinaStream) -> None:
+        self.stream = stream
+        self._reader = FrameReader(
+            stream, header_bytes_max=REPLY_HEADER_BYTES_MAX, frame_timeout_s=FRAME_TIMEOUT_S
+        )
+
+    async def fetch(self, cids: Sequence[Cid], found: dict[Cid, bytes], timeout_s: float) -> None:
+        """Ask for all blocks before the first answer is read, a few hundred at a time: one round trip."""
+        for start in range(0, len(cids), _PIPELINED_MAX):
+            part = cids[start : start + _PIPELINED_MAX]
+            frames = [
+                pack(encode_record(BlockRequest(tuple(part[at : at + CIDS_MAX]))))
+                for at in range(0, len(part), CIDS_MAX)
+            ]
+            await self.stream.write(b"".join(frames))
+            for cid in part:
+                data = await self._read(cid, timeout_s)
+                if data is not None:
+                    found[cid] = data
+
+    async def _read(self, cid: Cid, timeout_s: float) -> bytes | None:
+        header = await self._reader.header(timeout_s)
         if header is None:
-            raise MalformedError("the peer ended the stream with blocks outstanding")
+            raise PeerGoneError("the peer ended the stream with blocks outstanding")
         reply = decode_record(BlockReply, header)
         if reply.status in (STATUS_MISSING, STATUS_DENIED, STATUS_BUSY):
             if reply.length:
                 raise PeerMisbehavedError("the peer sent bytes with a refusal")
             return None
-        data = await reader.payload(reply.length)
+        data = await self._reader.payload(reply.length)
         if not matches(cid, data):
             raise PeerMisbehavedError("the peer sent a block that does not hash to its CID")
         return data

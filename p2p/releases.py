@@ -89,6 +89,10 @@ class ReleaseFetcher:
         found, _ = await self._blocks_of(root, [cid])
         return found[cid]
 
+    async def close(self) -> None:
+        """Give back the streams to peers."""
+        await self._client.close()
+
     async def _blocks_of(
         self, root: Cid, wanted: Sequence[Cid]
     ) -> tuple[dict[Cid, bytes], dict[Cid, PeerId]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from marina.errors import MarinaError
 from marina.ids import PeerId
 from storage.blocks.protocol import BlockStore
 from storage.content.layout import RenditionLayout
@@ -33,7 +34,7 @@ _LINGER_S = 0.005
 _AHEAD_IN_MEMORY_BYTES = 4 * 1024 * 1024
 _PEERS_MAX = 16
 _LOOK_TIMEOUT_S = 60.0
-_CLOSE_S = 5.0
+_CLOSE_S = 1.5
 
 
 @dataclass(slots=True)
@@ -225,7 +226,10 @@ class RenditionFetcher:
                 await self._needs_peers.wait()
                 self._needs_peers = trio.Event()
             with trio.move_on_after(_LOOK_TIMEOUT_S):
-                await self._look(nursery)
+                try:
+                    await self._look(nursery)
+                except MarinaError as err:
+                    log.info("the search for providers ended early and is repeated: %s", err)
             of_use = sum(peer in self.stats.bytes_by_peer for peer in self._peers)
             await trio.sleep(self._book.look_again_s(peers=of_use))
 

@@ -20,7 +20,7 @@ from node.sharing import shareable_addresses
 from p2p.links import is_link
 from p2p.releases import FetchedRelease
 from storage.content.release import SignedRelease
-from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint, TrackManifest
+from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint
 from storage.publish.publisher import Preview, Published, PublishRequest, Skipped
 
 

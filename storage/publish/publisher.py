@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -77,6 +77,7 @@ class Published:
     tracks: tuple[tuple[Cid, TrackManifest], ...]
     skipped: tuple[Skipped, ...] = ()
     is_unchanged: bool = False
+    retired: tuple[Cid, ...] = ()
 
     @property
     def stored_bytes(self) -> int:
@@ -113,6 +114,9 @@ async def _reading(read: Callable[[Path], T], path: Path) -> T:
         path,
         abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs know only its old name
     )
+
+
+_Tracks = Sequence[tuple[Cid, TrackManifest]]
 
 
 class Publisher:
@@ -391,6 +395,10 @@ class Publisher:
 
     async def _tracks_of(self, release: Release) -> list[tuple[Cid, TrackManifest]]:
         return [(cid, decode_track(await self._blocks.get(check_cid(cid)))) for cid in release.tracks]
+
+
+def _roots(tracks: _Tracks) -> set[Cid]:
+    return {each.layout.root for _, track in tracks for each in track.renditions}
 
 
 def _names(request: PublishRequest, tags: list[Tags]) -> tuple[str, str]:

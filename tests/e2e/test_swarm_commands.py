@@ -246,11 +246,13 @@ def test_a_withdrawn_release_says_so(swarm: Swarm, tmp_path: Path) -> None:
     assert refused.code == 5
     assert "--yes" in refused.error
 
+    link = swarm.artist.run("share", done["release"])["link"]
     gone = swarm.artist.run("release", "withdraw", done["release"], "--yes", "--reason", "a bad mix")
     assert gone["withdrawn"]
     for node, target in (
         (swarm.artist, done["release"]),
         (swarm.artist, done["tracks"][0]["id"]),
+        (swarm.artist, link),
         (swarm.listener, gone["cid"]),
     ):
         answer = node.try_run("play", target, "--url")

@@ -191,7 +191,12 @@ async def test_an_update_keeps_the_ids_and_a_withdrawal_ends_the_release(tmp_pat
         assert [t.track_id for _, t in second.tracks] == [t.track_id for _, t in first.tracks]
         assert await node.original(second.tracks[1][1]) == fixed.read_bytes()
         assert second.tracks[0][0] == first.tracks[0][0]
-        tombstone = await node.publisher.withdraw(second.signed, "sold the rights")
+        withdrawn = await node.publisher.withdraw(second.signed, "sold the rights")
+        tombstone = withdrawn.signed
+        roots = {each.layout.root for _, track in second.tracks for each in track.renditions}
+        assert set(withdrawn.retired) == roots
+        for root in roots:
+            assert await node.blocks.pins.reasons(root) == []
         assert open_release(tombstone.block).release.withdrawn
         with pytest.raises(NotPermittedError, match="withdrawn"):
             await node.publisher.update(tombstone, title="again")

@@ -31,7 +31,7 @@ from storage.content.layout import RenditionLayout
 from storage.content.track import TrackManifest
 from storage.errors import DiskFullError
 from storage.kv import Batch, MemoryKv, Table
-from storage.publish.publisher import _reading
+from storage.publish.publisher import Published, _reading
 from streaming.errors import NobodyHasItError
 from streaming.quality import Quality
 from tests.support.listening import KEY, Sealed, Source
@@ -256,12 +256,13 @@ class OneRelease:
         release = SimpleNamespace(
             version=current + 1, release_id=bytes(32), title="", artist="", withdrawn=True
         )
-        return SimpleNamespace(release=release, cid=ROOT)
+        signed = SimpleNamespace(release=release, cid=ROOT)
+        return Published(signed, ())
 
     async def add(self, fetched: FetchedRelease, *, is_mine: bool, is_local: bool) -> None:
         self.version = fetched.signed.release.version
 
-    async def released(self, signed: SimpleNamespace, roots: list[Cid]) -> None:
+    async def released(self, signed: SimpleNamespace, roots: list[Cid], retired: tuple[Cid, ...]) -> None:
         self.announced.append(signed.release.version)
 
 

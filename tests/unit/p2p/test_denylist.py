@@ -42,9 +42,7 @@ async def test_without_a_file_nothing_is_denied():
     denylist.check(cids=[CID])
 
 
-async def test_the_file_is_followed_and_a_broken_one_leaves_the_last_good_list(
-    tmp_path, nursery, mock_clock
-):
+async def test_the_file_is_followed_and_a_broken_one_leaves_the_last_good_list(tmp_path, nursery, mock_clock):
     import trio
 
     mock_clock.autojump_threshold = 0.05  # worker threads get real time to finish before minutes pass
