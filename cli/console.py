@@ -16,6 +16,11 @@ from pathlib import Path
 from marina.errors import MarinaError
 
 PLAIN_PROGRESS_EVERY_S = 5.0
+NAMES = frozenset(
+    ("track", "artist", "release", "what", "why", "address", "peer", "value", "root", "scopes", "name")
+)
+NAME_COLUMNS_MIN = 8
+_GAP = "  "
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 _ERASE_TO_END = "\x1b[K"
 
@@ -88,21 +93,26 @@ class Console:
         else:
             sys.stderr.write(f"marina: {err}\n")
 
-    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-        """Return the lines of a table, cut to the terminal's width where there is one."""
-        from rich.console import Console as RichConsole
-        from rich.table import Table
+    def table(
+        self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = ""
+    ) -> list[str]:
+        """Return the lines of a table that fit the terminal, if there is one.
 
-        table = Table(box=None, pad_edge=False, show_edge=False)
-        for heading in headings:
-            table.add_column(heading.upper(), no_wrap=True, overflow="ellipsis")
-        for row in rows:
-            table.add_row(*(str(cell) for cell in row))
-        width = None if sys.stdout.isatty() else 500
-        console = RichConsole(width=width, no_color=True, highlight=False, markup=False, emoji=False)
-        with console.capture() as captured:
-            console.print(table)
-        return [line.rstrip() for line in captured.get().splitlines()]
+        Names give way first; numbers, states and ids, which are typed or compared, stay whole.
+        """
+        from rich.cells import cell_len
+
+        texts = [[heading.upper() for heading in headings], *([str(cell) for cell in row] for row in rows)]
+        widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        if columns is not None:
+            _shrink(widths, headings, columns - len(indent) - len(_GAP) * (len(widths) - 1))
+        lines = [
+            indent
+            + _GAP.join(_padded(cell, width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+            for cells in texts
+        ]
+        return lines if columns is None else [fitted(line, columns) for line in lines]
 
     def ask(self, question: str) -> bool:
         """Return whether the person at the terminal says yes; no terminal means no."""
@@ -166,6 +176,23 @@ class Progress:
         unit = event.get("unit")
         counts = f"{human_bytes(done)} of {human_bytes(total)}" if unit == "bytes" else f"{done:g}/{total:g}"
         return f"{self._operation:<12} {bar} {counts}  {note}"
+
+
+def _shrink(widths: list[int], headings: Sequence[str], room: int) -> None:
+    """Take columns from the widest name until the table fits or no name can give any more."""
+    names = [number for number, heading in enumerate(headings) if heading in NAMES]
+    while names and sum(widths) > room:
+        widest = max(names, key=widths.__getitem__)
+        if widths[widest] <= NAME_COLUMNS_MIN:
+            return
+        widths[widest] -= 1
+
+
+def _padded(text: str, columns: int) -> str:
+    from rich.cells import cell_len
+
+    text = fitted(text, columns)
+    return text + " " * (columns - cell_len(text))
 
 
 def fitted(text: str, columns: int) -> str:

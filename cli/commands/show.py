@@ -43,7 +43,7 @@ def _track(facts: dict, console: Console) -> list[str]:  # type: ignore[type-arg
         for each in facts["renditions"]
     ]
     headings = ("tier", "codec", "rate", "size", "here", "in swarm", "eta")
-    return [*lines, *("  " + line for line in console.table(headings, rows))]
+    return [*lines, *console.table(headings, rows, indent="  ")]
 
 
 def _release(facts: dict, console: Console) -> list[str]:  # type: ignore[type-arg]
@@ -58,5 +58,5 @@ def _release(facts: dict, console: Console) -> list[str]:  # type: ignore[type-a
         f"  cid       {facts['cid']}",
         f"  account   {facts['account']}",
         f"  seeders   {facts['seeders']}",
-        *("  " + line for line in console.table(("#", "track", "artist", "len", "id"), rows)),
+        *console.table(("#", "track", "artist", "len", "id"), rows, indent="  "),
     ]
