@@ -115,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=build) as folder:
         bench = Bench(scale=scale, folder=Path(folder), build=build)
         for section in chosen:
-            found, is_broken = _run(section, bench)
+            found, is_broken = run_section(section, bench)
             measurements += found
             broken += is_broken
     rows = [row for measurement in measurements for row in judge(measurement)]
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if broken else 0
 
 
-def _run(section: Section, bench: Bench) -> tuple[list[Measurement], bool]:
+def run_section(section: Section, bench: Bench) -> tuple[list[Measurement], bool]:
     """Return a section's measurements, and whether it failed."""
     started_s = time.monotonic()
     print(f"{section.name} …", file=sys.stderr, flush=True)

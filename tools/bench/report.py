@@ -153,14 +153,16 @@ def write_report(rows: Sequence[Row], directory: Path, *, note: str) -> None:
 
 
 def read_report(directory: Path) -> list[Row]:
-    """Return the rows of an earlier run; none if there was none or its file is of another form."""
+    """Return the rows of an earlier run that still have a goal; none if its file has another form."""
     path = directory / "bench.json"
     if not path.exists():
         return []
     try:
-        return [Row(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        rows = [Row(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError):
         return []
+    known = {(goal.area, goal.name) for goal in GOALS}
+    return [row for row in rows if (row.area, row.name) in known]
 
 
 GOALS: tuple[Goal, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Goal))
