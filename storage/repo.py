@@ -56,7 +56,10 @@ class RepoStat:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A block whose bytes were wrong; ``is_healed`` once they were fetched and stored again."""
+    """A block whose bytes were wrong, or a segment that is missing where the owner keeps the whole.
+
+    ``is_healed`` once it was fetched and stored again.
+    """
 
     cid: Cid
     is_healed: bool
@@ -115,7 +118,9 @@ class Repo:
     async def verify(self, heal: Heal | None = None) -> AsyncGenerator[VerifyProgress, None]:
         """Read every block; yield the progress after each few of them and the result at the end.
 
-        A damaged block counts as missing from then on. Reading is all that happens to whole ones.
+        A damaged block counts as missing from then on, so what is missing of a rendition that was
+        promised or is kept for good is damage too: the next verification can still heal it. Reading
+        is all that happens to whole ones.
 
         Args:
             heal: fetches damaged blocks, which are then stored again; None only finds them.
@@ -131,6 +136,7 @@ class Repo:
                 for start in range(0, len(indices), VERIFY_BATCH):
                     await run.check_segments(root, indices[start : start + VERIFY_BATCH])
                     yield run.progress()
+                await run.note_missing(root, indices)
         await self._store.commit()
         yield run.progress(is_done=True)
 
@@ -198,6 +204,14 @@ class _Run:
                 self._checked_bytes += len(data)
             elif index not in here:
                 await self._note(layout.cid(index))
+
+    async def note_missing(self, root: Cid, before: Sequence[int]) -> None:
+        """Count what was missing already ``before`` the segments were read, if it must be here."""
+        layout = await self._store.layout(root)
+        if layout is None or await self._store.pins.retention(root) < Retention.PLEDGED:
+            return
+        for index in sorted(set(range(layout.plan.count)).difference(before)):
+            await self._note(layout.cid(index))
 
     async def _note(self, cid: Cid) -> None:
         is_healed = False

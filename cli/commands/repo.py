@@ -91,7 +91,7 @@ def _verify(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
             else:
                 result = event
     damaged, healed = int(str(result.get("damaged", 0))), int(str(result.get("healed", 0)))
-    text = f"checked {counted(int(str(result['checked'])), 'block')}, {damaged} damaged"
+    text = f"checked {counted(int(str(result['checked'])), 'block')}, {damaged} damaged or missing"
     console.result(result, text + (f", {healed} fetched again" if args.heal else ""))
     if damaged > healed:
         console.hint("Damaged bytes are never served. Fetch them again with: marina repo verify --heal")

@@ -179,6 +179,8 @@ def test_after_a_kill_everything_acknowledged_is_there_and_an_interrupted_publis
 
 def test_a_home_that_others_may_read_is_refused_with_the_command_that_mends_it(node: Daemon) -> None:
     node.init()
+    node.start()
+    node.stop()
     assert stat.S_IMODE(node.home.stat().st_mode) == 0o700
     for path in node.home.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path

@@ -1,0 +1,89 @@
+"""A disk that lies: damaged ciphertext is fetched again and never served, a damaged database is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from tests.support.daemons import PASSPHRASE, daemons, music
+
+
+def flip(path: Path, at: int) -> None:
+    """Flip one bit of every byte in a short run of a file."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        data = file.read(64)
+        file.seek(at)
+        file.write(bytes(byte ^ 1 for byte in data))
+
+
+def test_damaged_ciphertext_is_fetched_again_from_a_peer_and_never_served(tmp_path: Path) -> None:
+    with daemons(tmp_path, "artist", "keeper", "listener") as (artist, keeper, listener):
+        for node in (artist, keeper, listener):
+            node.init()
+        artist.start()
+        song = music(tmp_path / "music", "Breakwater")[0]
+        done = artist.run("publish", str(song))
+        link = artist.run("share", done["release"])["link"]
+        keeper.start()
+        keeper.run("pin", "add", link)
+        keeper.stop()
+        sizes = {path: path.stat().st_size for path in (keeper.home / "blobs").rglob("*.enc")}
+        whole = [path for path, size in sizes.items() if size > song.stat().st_size]
+        assert len(whole) == 2  # the stream tier is the source itself, so both are as long
+        for path in whole:
+            flip(path, 1000)
+            flip(path, sizes[path] - 1000)
+
+        # Nobody else has it: what is damaged is named, and not one wrong byte goes out.
+        artist.stop()
+        keeper.start()
+        found = keeper.run("repo", "verify", code=8)
+        assert found["damaged"] == 4
+        assert found["healed"] == 0
+        url = keeper.run("play", done["release"], "--url", "--quality", "original", "--offline")["url"]
+        refused = httpx.get(url, trust_env=False, timeout=40)
+        assert refused.status_code >= 500
+        assert "not on this node" in refused.json()["message"]
+        sound = httpx.get(url, headers={"range": "bytes=80000-80999"}, trust_env=False, timeout=40)
+        assert sound.content == song.read_bytes()[80_000:81_000]
+
+        # A peer has it again.
+        artist.start()
+        keeper.run("peers", "connect", artist.address())
+        healed = keeper.run("repo", "verify", "--heal")
+        assert (healed["damaged"], healed["healed"]) == (4, 4)
+        assert keeper.run("repo", "verify")["damaged"] == 0
+        artist.stop()
+
+        listener.start()
+        shared = keeper.run("share", done["release"])["link"]
+        url = listener.run("play", shared, "--url", "--quality", "original")["url"]
+        assert httpx.get(url, trust_env=False, timeout=40).content == song.read_bytes()
+
+
+def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with daemons(tmp_path, "home") as (node,):
+        node.init()
+        node.start()
+        node.run("publish", str(music(tmp_path / "music", "Breakwater")[0]))
+        node.stop()
+        meta = node.home / "meta"
+        kept = {path: path.read_bytes() for path in meta.iterdir() if path.is_file()}
+        manifest = next(meta.glob("MANIFEST-*"))
+        for path, damage in (
+            (manifest, lambda data: bytes(byte ^ 0x55 for byte in data)),
+            (meta / "CURRENT", lambda _: b"MANIFEST-999999\n"),
+        ):
+            path.write_bytes(damage(kept[path]))
+            refused = node.try_run("daemon", "--passphrase-fd", "0", secret=PASSPHRASE)
+            assert refused.code in (1, 8), refused
+            assert "Traceback" not in refused.err
+            said = refused.out + refused.err
+            assert "damaged" in said
+            assert "marina" in said.split("damaged", 1)[1], "it says what to do"
+            for file, data in kept.items():
+                file.write_bytes(data)
+        node.start()
+        assert len(node.run("release", "list")["items"]) == 1
