@@ -37,6 +37,7 @@ from p2p.errors import (
 from p2p.events import Notifier, PeerEvent
 from p2p.limits import ConnectionLimits, StreamLimits
 from p2p.metrics import P2PMetrics
+from p2p.negotiation import OneFlightClient
 from p2p.peerid import from_libp2p, peer_id_from_seed, short, to_libp2p
 from p2p.scores import BanReason, ScoreBook
 from p2p.stream import BROKEN, MarinaStream
@@ -99,6 +100,7 @@ class Host:
             negotiate_timeout=self.config.negotiate_timeout_s,
             disable_identify_address_discovery=True,
         )
+        self._raw.multiselect_client = OneFlightClient()
         door = StreamDoor(inner=self._raw._swarm_stream_handler, streams=self._streams, metrics=self.metrics)  # noqa: SLF001 - the host offers no public name for its dispatcher
         self._swarm.set_stream_handler(door.handle)
         self._swarm.register_notifee(self._notifier)
@@ -206,7 +208,7 @@ class Host:
             raise DialError(f"peer {short(peer)} did not answer in time at any of {len(addrs)} addresses")
 
     async def open_stream(self, peer: PeerId, protocol: str, timeout_s: float | None = None) -> MarinaStream:
-        """Open a stream of one protocol over an existing connection; costs about two round trips.
+        """Open a stream of one protocol over an existing connection; costs one round trip.
 
         Raises:
             PeerGoneError: there is no connection (dial first), or it broke.

@@ -33,6 +33,7 @@ from p2p.addresses import TcpAddress
 from p2p.config import MIB, HostConfig
 from p2p.errors import ListenError
 from p2p.muxer.connection import YamuxConnection
+from p2p.negotiation import OneFlightClient
 from p2p.peerid import from_libp2p, key_pair_from_seed
 from p2p.swarm import GuardedSwarm
 
@@ -50,6 +51,9 @@ class Upgrader(TransportUpgrader):  # type: ignore[misc]
             muxer_transports_by_protocol={YAMUX_PROTOCOL: YamuxConnection},
             negotiate_timeout=config.negotiate_timeout_s,
         )
+        # The library has no parameter for it.
+        for multistream in (self.security_multistream, self.muxer_multistream):
+            multistream._selector.multiselect_client = OneFlightClient()  # noqa: SLF001
         self._config = config
         self._on_misbehaviour = on_misbehaviour
 
