@@ -17,7 +17,7 @@ from tests.support.daemons import PASSPHRASE, Answer, Daemon, daemons, environme
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("owner")
     with daemons(root, "home") as (node,):
-        node.init()
+        node.init(storage__quota="2GB")
         node.start()
         node.run("publish", str(music(root / "music", "Evening Tide")[0]), "--title", "Evenings")
         yield node

@@ -180,11 +180,14 @@ def test_commands_without_a_daemon_end_with_exit_code_3_and_the_command_that_sta
         assert f"marina up --home {nobody.home}" in answer.error
 
 
-COMMANDS = (
-    "status", "id", "doctor", "peers", "find --local harbour", "repo stat", "repo stat --why", "repo verify",
-    "repo gc --dry-run", "pin ls", "release list", "release status RELEASE", "device list", "token list",
-    "config show", "config show --origin", "config get storage.quota", "share RELEASE", "show RELEASE",
-    "play RELEASE --url", "get RELEASE", "publish MUSIC --dry-run", "backup", "up",
+ONLY_AS_TEXT = (
+    "status", "id", "find --local harbour", "repo stat", "repo verify", "config get storage.quota",
+    "share RELEASE", "show RELEASE", "play RELEASE --url", "get RELEASE", "release list",
+)  # fmt: skip
+"""The other tests read these as JSON."""
+BOTH_WAYS = (
+    "doctor", "peers", "repo stat --why", "repo gc --dry-run", "pin ls", "release status RELEASE",
+    "device list", "token list", "config show --origin", "publish MUSIC --dry-run", "backup", "up",
 )  # fmt: skip
 
 
@@ -193,21 +196,24 @@ def test_every_command_answers_json_for_programs_and_text_for_people(swarm: Swar
 
     def complaint(line: str) -> str | None:
         words = [stand_ins.get(word, word) for word in line.split()]
-        answer, text = swarm.artist.try_run(*words), swarm.artist.try_run(*words, is_json=False)
+        text = swarm.artist.try_run(*words, is_json=False)
         holds = (
-            answer.code in (0, 8)
-            and answer.err == ""
-            and isinstance(answer.data, dict)
-            and all(each["event"] == "progress" for each in answer.events[:-1])
-            and text.code == answer.code
+            text.code in (0, 8)
             and bool(text.out.strip())
             and not text.out.startswith("{")
             and "None" not in text.out
         )
-        return None if holds else f"{line}: {answer} {text}"
+        answer = swarm.artist.try_run(*words) if line in BOTH_WAYS else None
+        if answer is not None:
+            holds &= (
+                (answer.code, answer.err) == (text.code, "")
+                and isinstance(answer.data, dict)
+                and all(each["event"] == "progress" for each in answer.events[:-1])
+            )
+        return None if holds else f"{line}: {text} {answer}"
 
     with ThreadPoolExecutor(3) as pool:
-        assert [each for each in pool.map(complaint, COMMANDS) if each] == []
+        assert [each for each in pool.map(complaint, ONLY_AS_TEXT + BOTH_WAYS) if each] == []
 
 
 def test_every_command_has_help() -> None:

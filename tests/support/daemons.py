@@ -104,7 +104,7 @@ class Daemon:
     def init(self, **settings: str) -> None:
         """Make the identity and write settings, dots written as two underscores."""
         self.words = self.run("init", "--passphrase-fd", "0", secret=PASSPHRASE)["words"]
-        for key, value in {"storage__quota": "2GB", **settings}.items():
+        for key, value in settings.items():
             self.run("config", "set", key.replace("__", "."), value)
 
     def spawn(
