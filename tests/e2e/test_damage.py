@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.daemons import PASSPHRASE, daemons, music
+from tests.support.daemons import PASSPHRASE, daemons, music, start_all
 
 
 def flip(path: Path, at: int) -> None:
@@ -20,13 +20,10 @@ def flip(path: Path, at: int) -> None:
 
 def test_damaged_ciphertext_is_fetched_again_from_a_peer_and_never_served(tmp_path: Path) -> None:
     with daemons(tmp_path, "artist", "keeper") as (artist, keeper):
-        for node in (artist, keeper):
-            node.init()
-        artist.start()
+        start_all(artist, keeper)
         song = music(tmp_path / "music", "Breakwater")[0]
         done = artist.run("publish", str(song))
         link = artist.run("share", done["release"])["link"]
-        keeper.start()
         keeper.run("pin", "add", link)
         keeper.stop()
         sizes = {path: path.stat().st_size for path in (keeper.home / "blobs").rglob("*.enc")}

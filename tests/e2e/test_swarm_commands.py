@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.daemons import MARINA, PASSPHRASE, Daemon, daemons, end, environment, music
+from tests.support.daemons import MARINA, PASSPHRASE, Daemon, daemons, end, environment, music, start_all
 
 TITLES = ("Harbour Lights", "Northern Ferry", "Saltwater Clocks")
 
@@ -44,9 +44,7 @@ class Swarm:
 def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
     root = tmp_path_factory.mktemp("swarm")
     with daemons(root, "artist", "listener", "gone", "operator") as (artist, listener, gone, operator):
-        for node in (artist, listener, gone):
-            node.init()
-            node.start()
+        start_all(artist, listener, gone)
         lost, kept = (
             gone.run("publish", str(song))["release"]
             for song in music(root / "lost", "Lost At Sea", "Kept Song")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,12 @@ class Daemon:
         if self.process is None or self.process.poll() is not None:
             return 0.0
         return end(self.process, number)
+
+
+def start_all(*nodes: Daemon) -> None:
+    """Make the homes and start their daemons, side by side."""
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        list(pool.map(lambda node: (node.init(), node.start()), nodes))
 
 
 def end(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTERM) -> float:
