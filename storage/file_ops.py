@@ -6,6 +6,7 @@ disk) and to record them (what a lost page cache would leave). All calls block; 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+if _fallocate is not None:
+    _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 class FileOps(Protocol):
@@ -38,6 +42,10 @@ class FileOps(Protocol):
 
     def pwrite(self, fd: int, data: Buffer, offset: int) -> int:
         """Write at ``offset``; return how many bytes were taken."""
+        ...
+
+    def allocate(self, fd: int, length: int) -> None:
+        """Take the room for a file's first bytes now, where the file system can; otherwise do nothing."""
         ...
 
     def fdatasync(self, fd: int) -> None:
@@ -87,6 +95,14 @@ class PosixFileOps:
     def pwrite(self, fd: int, data: Buffer, offset: int) -> int:
         """Write at ``offset``; return how many bytes were taken."""
         return os.pwrite(fd, data, offset)
+
+    def allocate(self, fd: int, length: int) -> None:
+        """Call fallocate(2); ``os.posix_fallocate`` would write to every block where that is missing."""
+        if _fallocate is None or _fallocate(fd, 0, 0, length) == 0:
+            return
+        error = ctypes.get_errno()
+        if error in _FULL:
+            raise OSError(error, os.strerror(error))
 
     def fdatasync(self, fd: int) -> None:
         """Sync a file's bytes and length."""

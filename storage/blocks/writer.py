@@ -27,7 +27,10 @@ class StagedFile:
         limit_bytes: int,
         release: Callable[[], None],
     ) -> None:
-        """Open a new staging file; blocks.
+        """Open a new staging file and take its room on the disk; blocks.
+
+        Beside saying early that the disk is full, this spares the file system a decision at each write:
+        sealing takes 5 % less processor time (docs/bench.md).
 
         Args:
             directory: where it goes.
@@ -50,6 +53,12 @@ class StagedFile:
         with translated("open a staging file"):
             ops.make_directory(directory)
             self._fd = ops.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            try:
+                ops.allocate(self._fd, limit_bytes)
+            except OSError:
+                ops.close(self._fd)
+                ops.unlink(self.path)
+                raise
 
     @property
     def bytes_written(self) -> int:

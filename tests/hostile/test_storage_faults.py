@@ -56,6 +56,10 @@ class BadDisk(PosixFileOps):
             self.writes_left -= 1
         return super().pwrite(fd, memoryview(data)[: self.piece or len(data)], offset)
 
+    def allocate(self, fd, length):
+        self._check("allocate")
+        super().allocate(fd, length)
+
     def fdatasync(self, fd):
         self._check("fdatasync")
         super().fdatasync(fd)
@@ -219,7 +223,7 @@ async def test_the_group_commit_makes_segments_durable_without_a_flush(
     assert await again.get_segments(layout.root, [0]) == [segments[0]]
 
 
-@pytest.mark.parametrize("call", ["create", "pwrite", "fdatasync", "rename", "fsync_directory"])
+@pytest.mark.parametrize("call", ["create", "allocate", "pwrite", "fdatasync", "rename", "fsync_directory"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 async def test_a_publication_that_fails_leaves_nothing_behind(store, disk, tmp_path, call, code):
     layout, segments = make_rendition()
