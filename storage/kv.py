@@ -237,8 +237,9 @@ class LevelKv:
         stop = _behind(prefix)
         if before and (not stop or before < stop):
             stop = before
+        # No start: plyvel 1.5.1 overlooks a key that equals it and is alone. The prefix ends the scan.
         return await self._reading(
-            lambda: self._collect(prefix, limit, start=prefix, stop=stop or None, reverse=True)
+            lambda: self._collect(prefix, limit, start=b"", stop=stop or None, reverse=True)
         )
 
     async def compact(self, prefix: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import HomeInUseError, StorageError
@@ -77,6 +77,7 @@ async def test_compaction_keeps_what_is_there(kv):
     edge=st.binary(max_size=3),
     limit=st.integers(1, 8),
 )
+@example(ops=[(b"p", b"alone, and equal to the prefix")], prefix=b"p", edge=b"", limit=1)
 async def test_both_stores_agree_on_every_scan(tmp_path, ops, prefix, edge, limit):
     level, memory = LevelKv(tmp_path / "agree"), MemoryKv()
     try:
