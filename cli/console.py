@@ -218,7 +218,7 @@ def human_bytes(count: float) -> str:
 
 def human_time(duration_ms: float) -> str:
     """Return a track length as ``3:07``."""
-    seconds = round(duration_ms / 1000)
+    seconds = int(duration_ms / 1000)
     hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

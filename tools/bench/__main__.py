@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -61,7 +61,7 @@ class Section:
     Attributes:
         area: which issue they belong to.
         name: what ``--only`` takes.
-        module: has ``measure(bench)``.
+        module: has ``measure(bench)``, which returns or yields measurements.
         goals: what it measures; each has a row even when the section fails.
     """
 
@@ -132,8 +132,9 @@ def run_section(section: Section, bench: Bench) -> tuple[list[Measurement], bool
     found: list[Measurement] = []
     is_broken = False
     try:
-        measure: Callable[[Bench], list[Measurement]] = import_module(section.module).measure
-        found = measure(bench)
+        measure: Callable[[Bench], Iterable[Measurement]] = import_module(section.module).measure
+        for measurement in measure(bench):
+            found.append(measurement)  # noqa: PERF402 - what was measured before a failure stays
     except Exception as err:  # noqa: BLE001 - one section's failure must not lose the others' numbers
         traceback.print_exc()
         cause: BaseException = err

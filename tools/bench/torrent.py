@@ -62,18 +62,22 @@ class TorrentPair:
             self.kill()
             raise
 
-    def fetch(self) -> float:
-        """Download everything into a new folder and remove it; return seconds from the first byte on."""
+    def fetch(self) -> tuple[float, float]:
+        """Download everything into a new folder and remove it.
+
+        Returns:
+            Seconds from the first payload byte to the last, and from naming the peer to the last.
+        """
         self._rounds += 1
         target = self._folder / f"fetched-{self._rounds}"
         target.mkdir()
         try:
-            elapsed_s: float = self._leecher.ask(folder=str(target))["elapsed_s"]
+            answer = self._leecher.ask(folder=str(target))
             if (target / "content").stat().st_size != self._size_bytes:
                 raise ChildError("libtorrent did not write the whole file")
         finally:
             shutil.rmtree(target)
-        return elapsed_s
+        return answer["flowing_s"], answer["whole_s"]
 
     def kill(self) -> None:
         """End both processes at once: neither has anything to save."""
@@ -98,7 +102,7 @@ class _Process:
     def answer(self, message: Message) -> Message:
         """Take a role, or download once."""
         if "role" not in message:
-            return {"elapsed_s": self._fetch(message["folder"])}
+            return self._fetch(message["folder"])
         self._session = session()
         if message["role"] == "seed":
             return self._seed(Path(message["folder"]), message["size_bytes"])
@@ -116,7 +120,8 @@ class _Process:
         self._session.add_torrent(parameters)
         return {"torrent": encoded.hex(), "port": self._session.listen_port()}
 
-    def _fetch(self, folder: str) -> float:
+    def _fetch(self, folder: str) -> Message:
+        began_s = time.monotonic()
         handle = self._session.add_torrent(_parameters(self._torrent, folder))
         deadline = time.monotonic() + _FETCH_TIMEOUT_S
         first_s = None
@@ -134,9 +139,9 @@ class _Process:
             if now_s > deadline:
                 raise ChildError("libtorrent did not finish in time")
             time.sleep(_POLL_S)
-        elapsed_s = time.monotonic() - (first_s or now_s)
+        ended_s = time.monotonic()
         self._session.remove_torrent(handle)
-        return elapsed_s
+        return {"flowing_s": ended_s - (first_s or now_s), "whole_s": ended_s - began_s}
 
 
 def _parameters(encoded: bytes, folder: str) -> Any:

@@ -102,6 +102,22 @@ def test_a_section_that_fails_gives_a_missed_row_for_each_of_its_goals(tmp_path,
     assert "no_such_module" in capsys.readouterr().err
 
 
+def test_what_a_section_measured_before_it_failed_stays(tmp_path, monkeypatch):
+    half = tmp_path / "half_a_section.py"
+    half.write_text(
+        "from tools.bench.report import SEED_LIMIT, Measurement\n"
+        "def measure(bench):\n"
+        "    yield Measurement(SEED_LIMIT, 81.0, 'so')\n"
+        "    raise OSError('the disk is gone')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    section = Section("song", "half", "half_a_section", (SEED_LIMIT, FETCH_TWO))
+    found, is_broken = run_section(section, Bench(1.0, tmp_path, tmp_path))
+    assert is_broken
+    assert [(each.goal, each.value) for each in found] == [(SEED_LIMIT, 81.0), (FETCH_TWO, None)]
+    assert "the disk is gone" in found[1].how
+
+
 def test_list_names_every_number_and_measures_nothing(capsys):
     assert main(["--list", "--area", "song"]) == 0
     lines = capsys.readouterr().out.splitlines()
