@@ -173,6 +173,7 @@ class PublishRoutes:
                     "account": account_text(each.account),
                     "state": each.state,
                     "until": each.until_s,
+                    "reason": each.reason,
                 }
                 for each in status.pledges
             ],
