@@ -116,6 +116,11 @@ class _Session:
         """Wants without an answer."""
         return self._session.outstanding + len(self._queue)
 
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that came, those of an unfinished segment included."""
+        return self._session.received_bytes
+
     async def want(self, indices: Sequence[int]) -> None:
         """Ask for segments, as many at once as the session takes; the others wait their turn."""
         if not self.outstanding:

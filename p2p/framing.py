@@ -39,6 +39,7 @@ class FrameReader:
 
     Attributes:
         is_inside_frame: whether a header has begun and not ended; tells an idle peer from a slow one.
+        received_bytes: read so far, headers included.
     """
 
     def __init__(self, source: ByteSource, *, header_bytes_max: int, frame_timeout_s: float) -> None:
@@ -47,6 +48,7 @@ class FrameReader:
         self._frame_timeout_s = frame_timeout_s
         self._buffer = bytearray()
         self.is_inside_frame = False
+        self.received_bytes = 0
 
     async def header(self, idle_timeout_s: float) -> bytes | None:
         """Return the next frame's header, None when the stream ended between frames.
@@ -96,6 +98,7 @@ class FrameReader:
         with trio.move_on_after(timeout_s) as scope:
             data = await self._source.read_some(READ_BYTES)
             self._buffer += data
+            self.received_bytes += len(data)
             return bool(data)
         if scope.cancelled_caught:
             raise PeerStalledError(f"the peer {what} for {max(timeout_s, 0.0):.3g} s")

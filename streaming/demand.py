@@ -46,6 +46,10 @@ class Demand:
         """Whether nobody reads or waits and both ends were had."""
         return not (self._cursors or self._waited_for or self._edges)
 
+    def is_mere_edge(self, index: int) -> bool:
+        """Return whether a segment is wanted early for being at an end, not because somebody waits."""
+        return index in self._edges and index not in self._waited_for
+
     def set_cursor(self, cursor: int, index: int, bytes_per_s: float, now_s: float) -> None:
         """Place a reader."""
         self._cursors[cursor] = Cursor(index, max(1.0, bytes_per_s), now_s)

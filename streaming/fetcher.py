@@ -184,6 +184,11 @@ class RenditionFetcher:
 
     # For the tasks of peers.
 
+    def peer_ready(self, peer: PeerId) -> None:
+        """Count in a peer that can be asked now; until then it holds up no segment."""
+        self._scheduler.add_peer(peer, None)
+        self._wake.set()
+
     def peer_ended(self, task: PeerTask) -> None:
         """Forget a peer whose task is over."""
         peer = task.provider.peer
@@ -209,14 +214,17 @@ class RenditionFetcher:
     async def _carry_out(self) -> None:
         while True:
             self._wake = trio.Event()
-            for action in self._scheduler.actions(trio.current_time()):
-                task = self._peers.get(action.peer)
-                if task is None:
+            now_s = trio.current_time()
+            for peer, task in self._peers.items():
+                self._scheduler.progressed(peer, task.new_bytes(), now_s)
+            for action in self._scheduler.actions(now_s):
+                asked = self._peers.get(action.peer)
+                if asked is None:
                     continue
                 if isinstance(action, Cancel):
-                    task.break_off()
+                    asked.break_off()
                 else:
-                    task.ask(action.indices)
+                    asked.ask(action.indices)
             with trio.move_on_after(self._scheduler.next_check_s()):
                 await self._wake.wait()
 
@@ -311,9 +319,7 @@ class RenditionFetcher:
     def _meet(self, provider: Provider, nursery: trio.Nursery) -> None:
         task = PeerTask(provider=provider, layout=self.layout, watch=self, deliver=self._send.send)
         self._peers[provider.peer] = task
-        self._scheduler.add_peer(provider.peer, None)
         nursery.start_soon(task.run)
-        self._wake.set()
 
     def _count(self, peer: PeerId, index: int, data: bytes, now_s: float) -> None:
         if self._scheduler.is_missing(index):

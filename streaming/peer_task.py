@@ -23,6 +23,10 @@ Deliver = Callable[[tuple[PeerId, Delivery]], Awaitable[None]]
 class PeerWatch(Protocol):
     """Is told what a peer did not deliver."""
 
+    def peer_ready(self, peer: PeerId) -> None:
+        """Count in a peer that can be asked now."""
+        ...
+
     def peer_failed(self, peer: PeerId, indices: tuple[int, ...]) -> None:
         """Open segments again that the peer is too busy for."""
         ...
@@ -52,6 +56,9 @@ class PeerTask:
         self._asked = trio.Event()
         self._session_scope = trio.CancelScope()
         self._is_over = False
+        self._is_ready = False
+        self._session: ProviderSession | None = None
+        self._seen_bytes = 0
 
     def ask(self, indices: tuple[int, ...]) -> None:
         """Queue a request."""
@@ -74,13 +81,24 @@ class PeerTask:
         self._is_over = True
         self._session_scope.cancel()
 
+    def new_bytes(self) -> int:
+        """Return how many bytes came since the last call, those of unfinished segments included."""
+        total = self._session.received_bytes if self._session is not None else self._seen_bytes
+        new, self._seen_bytes = total - self._seen_bytes, total
+        return new
+
     async def run(self) -> None:
         """Serve requests until the peer fails or is stopped; no failure of it leaves this task."""
         try:
             while not self._is_over:
                 with trio.CancelScope() as self._session_scope:
                     async with self.provider.session(self._layout) as session:
+                        self._session, self._seen_bytes = session, session.received_bytes
+                        if not self._is_ready:
+                            self._is_ready = True
+                            self._watch.peer_ready(self.provider.peer)
                         await self._serve(session)
+                self._session = None
                 if not self._is_over:
                     await self._next_request()
         except MarinaError as err:

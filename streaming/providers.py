@@ -39,6 +39,11 @@ class ProviderSession(Protocol):
         """Wants without an answer yet."""
         ...
 
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that came on this session, those of an answer that is not whole yet included."""
+        ...
+
     async def want(self, indices: Sequence[int]) -> None:
         """Ask for segments, answered by ``next`` in this order; NetworkError when the peer is gone."""
         ...

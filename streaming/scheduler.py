@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import takewhile
 
 from marina.ids import PeerId
 from storage.content.layout import SegmentPlan
@@ -29,14 +30,17 @@ class SchedulerConfig:
         buffer_s: sound that is fetched ahead of a cursor in deadline order.
         urgent_s: a missing segment with less than this until its deadline is hedged.
         window_s: seconds of its own rate that a peer may have outstanding, beside its latency.
-        window_min_bytes, window_max_bytes: bounds of that window. While no peer has delivered, each may
-            owe the first; afterwards one that was never tried owes one segment.
+        window_min_bytes, window_max_bytes: bounds of that window.
+        first_bytes: what each may owe while no peer has delivered; afterwards one that was never tried
+            owes one segment.
+        spare_bytes: may be wasted before anything was received.
         queue_s: an urgent segment may wait so long behind what a fast peer owes; otherwise a peer that
             owes nothing urgent is broken off for it.
         hedge_after: multiple of a peer's expected time after which its answer is late.
         hedge_floor_s: never hedge earlier than this.
         duplicate_share: bytes wasted, as a share of all bytes received (design T8: 1.3 in all).
         batch_bytes: most bytes in one request.
+        useless_s: a peer that would send for longer than this what has come from others is broken off.
         stall_s: a peer that delivers nothing for so long is broken off and rests; half of it for one
             that never delivered while others do.
     """
@@ -44,13 +48,16 @@ class SchedulerConfig:
     buffer_s: float = 30.0
     urgent_s: float = 4.0
     window_s: float = 0.5
-    window_min_bytes: int = 256 * 1024
+    window_min_bytes: int = 128 * 1024
     window_max_bytes: int = 2 * 1024 * 1024
+    first_bytes: int = 192 * 1024
+    spare_bytes: int = 256 * 1024
     queue_s: float = 0.2
     hedge_after: float = 3.0
     hedge_floor_s: float = 0.25
     duplicate_share: float = 0.25
     batch_bytes: int = 2 * 1024 * 1024
+    useless_s: float = 0.2
     stall_s: float = 5.0
 
 
@@ -120,6 +127,12 @@ class Scheduler:
         """Fetch the whole rendition, also what no reader is near; or stop doing so."""
         self._wants_all = is_wanted
 
+    def progressed(self, peer: PeerId, size_bytes: int, now_s: float) -> None:
+        """Count bytes that came since the last report, also of a segment that is not whole yet."""
+        link = self._peers.get(peer)
+        if link is not None and link.asked:
+            link.progressed(size_bytes, now_s)
+
     def arrived(self, peer: PeerId, index: int, now_s: float) -> None:
         """Count a verified segment."""
         size = self._size(index)
@@ -185,12 +198,12 @@ class Scheduler:
     def actions(self, now_s: float) -> list[Request | Cancel]:
         """Return what to do now; each request is counted as sent."""
         batches: dict[PeerId, list[int]] = {}
-        cancels: list[Request | Cancel] = list(self._break_off_stalled(now_s))
+        cancels: list[Request | Cancel] = self._break_off(now_s)
         pressing = self.demand.deadlines(self._missing, now_s)
         for index, deadline_s in sorted(pressing.items(), key=lambda item: (item[1], item[0])):
             if index in self._owners:
                 if deadline_s - now_s <= self._config.urgent_s:
-                    self._hedge(index, now_s, batches, is_starving=deadline_s <= now_s)
+                    self._hedge(index, now_s, batches, deadline_s=deadline_s)
                 continue
             peer = self._choose(index, now_s, deadline_s=deadline_s)
             if peer is None and deadline_s - now_s <= self._config.urgent_s:
@@ -284,11 +297,12 @@ class Scheduler:
         return not link.is_resting(now_s) and link.may_have(index, now_s)
 
     def _has_room(self, link: PeerLink, size_bytes: int) -> bool:
-        return not link.asked or link.asked_bytes + size_bytes <= self._window(link)
+        return not link.asked or link.owed_bytes + size_bytes <= self._window(link)
 
     def _window(self, link: PeerLink) -> float:
-        if not link.rate_bps and self.received_bytes:
-            return 0.0  # one segment on trial: a liar among proven peers costs that and no more
+        if not link.is_proven:
+            # One segment on trial: a liar among proven peers costs that and no more.
+            return 0.0 if self.received_bytes else self._config.first_bytes
         window = link.rate_bps * (self._config.window_s + link.latency_s)
         return min(self._config.window_max_bytes, max(self._config.window_min_bytes, window))
 
@@ -319,8 +333,9 @@ class Scheduler:
     # Late and stalled peers.
 
     def _hedge(
-        self, index: int, now_s: float, batches: dict[PeerId, list[int]], *, is_starving: bool = False
+        self, index: int, now_s: float, batches: dict[PeerId, list[int]], *, deadline_s: float = float("inf")
     ) -> None:
+        """Ask one more peer for a segment that is late, or will be by what its owner sends before it."""
         owners = self._owners[index]
         if len(owners) >= _OWNERS_MAX:
             return
@@ -329,13 +344,29 @@ class Scheduler:
         # Nothing is known of a peer that was never tried, so it gets no more than the floor.
         expected_s = last.expected_s(0) if last.rate_bps else 0.0
         patience_s = max(self._config.hedge_floor_s, self._config.hedge_after * expected_s)
-        if now_s - last.asked[index] < patience_s:
+        other = self._choose(index, now_s, without=tuple(owners))
+        if other is None:
             return
+        if now_s - max(last.asked[index], last.progress_s) < patience_s:
+            if self.demand.is_mere_edge(index):
+                return
+            forecast_s = self._forecast_s(last, index)
+            soon_s = self._peers[other].expected_s(size)
+            is_rescue = now_s + soon_s <= deadline_s < now_s + forecast_s
+            if not is_rescue and (now_s + forecast_s <= deadline_s < float("inf") or 2 * soon_s > forecast_s):
+                return
         # A reader that starves may waste more than the ends of the file, which also press.
-        spare = self._config.window_min_bytes * (3 if is_starving else 1)
+        spare = self._config.spare_bytes * (3 if deadline_s <= now_s else 1)
         if self._waste_bytes() + size > self._config.duplicate_share * self.received_bytes + spare:
             return
-        self._ask(self._choose(index, now_s, without=tuple(owners)), index, now_s, batches)
+        self._ask(other, index, now_s, batches)
+
+    def _forecast_s(self, link: PeerLink, index: int) -> float:
+        """Return the seconds until a peer delivers a segment that it owes; 0 if its rate is not known."""
+        if not link.rate_bps:
+            return 0.0
+        ahead = sum(self._size(each) for each in takewhile(lambda each: each != index, link.asked))
+        return max(0.0, ahead + self._size(index) - link.partial_bytes) / link.rate_bps
 
     def _waste_bytes(self) -> int:
         """Return what was wasted, and what will be if every answer that is not needed also comes."""
@@ -345,19 +376,28 @@ class Scheduler:
         )
         return self.wasted_bytes + pending
 
-    def _break_off_stalled(self, now_s: float) -> list[Cancel]:
-        stalled: list[Cancel] = []
+    def _break_off(self, now_s: float) -> list[Request | Cancel]:
+        """End what peers stall on, and what others have delivered meanwhile."""
+        ended: list[Request | Cancel] = []
         for peer, link in self._peers.items():
             # Only whole segments count as progress, so a slow link gets longer each time.
             patience_s = min(_STALL_MAX_S, self._config.stall_s * 2**link.strikes)
-            if not link.rate_bps and self.received_bytes:
+            if not link.is_proven and self.received_bytes:
                 patience_s /= 2  # others deliver, this one never did
-            if link.asked and now_s - link.progress_s > patience_s:
+            if not link.asked:
+                continue
+            if link.owed_bytes > self._config.useless_s * link.rate_bps > 0 and not (
+                self._missing & link.asked.keys()
+            ):
+                for index in list(link.asked):
+                    self._unask(peer, link, index)
+                ended.append(Cancel(peer))
+            elif now_s - link.progress_s > patience_s:
                 self.failed(peer, tuple(link.asked), now_s)
                 is_alone = all(each is link or each.is_resting(now_s) for each in self._peers.values())
                 link.rests_until_s = now_s if is_alone else now_s + 4 * self._config.stall_s
-                stalled.append(Cancel(peer))
-        return stalled
+                ended.append(Cancel(peer))
+        return ended
 
     # Bookkeeping.
 

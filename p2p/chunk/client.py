@@ -109,6 +109,11 @@ class ChunkSession:
         """Wants without an answer yet."""
         return len(self._pending)
 
+    @property
+    def received_bytes(self) -> int:
+        """Bytes read so far, those of an unfinished segment included."""
+        return self._reader.received_bytes
+
     async def want(self, root: Cid, wants: Sequence[Want]) -> None:
         """Ask for segments; their deliveries come from ``next`` in this order, after earlier wants.
 

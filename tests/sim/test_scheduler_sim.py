@@ -25,6 +25,7 @@ class SimPeer:
     busy_until_s: float = 0.0
     generation: int = 0
     sending: list[tuple[float, float, int]] = field(default_factory=list)
+    partial_bytes: int = 0
 
 
 class Sim:
@@ -72,8 +73,19 @@ class Sim:
             if done_s > self.now_s > begin_s:
                 self.sent_bytes += size * (self.now_s - begin_s) / (done_s - begin_s)
         peer.sending.clear()
+        peer.partial_bytes = 0
         peer.generation += 1
         peer.busy_until_s = self.now_s + peer.latency_s  # a new stream
+
+    def report(self, name):
+        """Tell the scheduler what came of the segment that is under way."""
+        peer = self.peers[name]
+        size = 0.0
+        if peer.sending and peer.kind != "lacks":
+            begin_s, done_s, whole = peer.sending[0]
+            size = whole * min(1.0, max(0.0, (self.now_s - begin_s) / (done_s - begin_s)))
+        self.scheduler.progressed(name, int(size) - peer.partial_bytes, self.now_s)
+        peer.partial_bytes = int(size)
 
     def act(self):
         for action in self.scheduler.actions(self.now_s):
@@ -98,6 +110,8 @@ class Sim:
         for name in list(self.active):
             if self.peers[name].gone_at_s <= self.now_s:
                 self.leave(name)
+        for name in self.active:
+            self.report(name)
         self.act()
         tick_s = min(self.now_s + TICK_S, until_s)
         if self.events and self.events[0][0] <= tick_s:
@@ -111,8 +125,10 @@ class Sim:
         self.last_s = self.now_s
 
     def handle(self, name, index):
+        self.report(name)
         peer = self.peers[name]
         _, _, size = peer.sending.pop(0)
+        peer.partial_bytes = 0
         self.sent_bytes += size
         if peer.kind == "lacks":
             self.scheduler.lacks(name, index, self.now_s)
@@ -193,16 +209,18 @@ def test_with_most_peers_byzantine_the_song_still_comes_whole():
         assert {sim.peers[name].kind for name in sim.accepted.values()} == {"honest"}
 
 
-@pytest.mark.parametrize("gone_at_s", [0.3, 5.0, 20.0])
-def test_a_peer_killed_in_mid_track_does_not_break_the_sound(gone_at_s):
-    peers = {
-        "a": SimPeer(80e3, 0.02, gone_at_s=gone_at_s),
-        "b": SimPeer(80e3, 0.02),
-        "c": SimPeer(80e3, 0.02),
-    }
-    sim = Sim(size=4_000_000, bytes_per_s=40_000, peers=peers).run(until_s=120)
-    assert sim.scheduler.is_complete
-    assert sim.stalled_s == 0
+@pytest.mark.parametrize(("rate_bps", "breaks_max"), [(60e3, 0.2), (80e3, 0.05), (160e3, 0.0)])
+def test_whenever_one_of_three_peers_is_killed_the_sound_does_not_break(rate_bps, breaks_max):
+    """At 1.5 times the bitrate each, two peers alone are hardly enough while the buffer is short."""
+    sims = []
+    for tenths in range(3, 300, 5):
+        peers = {name: SimPeer(rate_bps, 0.02) for name in "abc"}
+        peers["a"].gone_at_s = tenths / 10
+        sims.append(Sim(size=4_000_000, bytes_per_s=40_000, peers=peers).run(until_s=120))
+    assert all(sim.scheduler.is_complete for sim in sims)
+    assert sum(sim.stalled_s > 0 for sim in sims) <= breaks_max * len(sims)
+    assert max(sim.stalled_s for sim in sims) < 4.0
+    assert max(sim.sent_bytes / sim.plan.ciphertext_bytes for sim in sims) < 1.15
 
 
 @pytest.mark.parametrize("is_playing", [True, False])

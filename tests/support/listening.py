@@ -103,6 +103,7 @@ class Twin:
 class TwinSession:
     def __init__(self, twin):
         self.twin, self.queue = twin, deque()
+        self.received_bytes = 0
 
     @property
     def outstanding(self):
@@ -126,6 +127,7 @@ class TwinSession:
             return Delivery(index, refusal, None)
         twin.sent += 1
         data = twin.sealed.segments[index]
+        self.received_bytes += len(data)
         return Delivery(index, Outcome.OK, bytes(len(data)) if twin.kind == "lie" else data)
 
 

@@ -48,6 +48,15 @@ async def test_a_peer_that_is_gone_is_not_dialled_all_the_time(autojump_clock):
         assert 3 <= dead.sessions <= 8
 
 
+async def test_a_peer_that_cannot_be_reached_holds_up_no_segment(autojump_clock):
+    sealed = Sealed(os.urandom(300_000))
+    hung, honest = Twin("hung", sealed, delay_s=3600), Twin("ok", sealed, delay_s=0.01)
+    async with fetcher_of(sealed, Source(hung, honest)).running() as fetcher:
+        with trio.fail_after(1):
+            await fetcher.segment(0)
+    assert not hung.asked
+
+
 @pytest.mark.parametrize("kind", ["busy", "denies", "stall"])
 async def test_a_peer_that_does_not_deliver_is_not_pestered(kind, autojump_clock):
     sealed = Sealed(os.urandom(1_000_000))

@@ -42,7 +42,7 @@ def test_head_and_tail_are_fetched_once_and_not_again_when_they_are_let_go():
 
 
 def test_what_a_reader_waits_for_comes_before_the_ends_of_the_file():
-    scheduler = scheduler_of(A, window_min_bytes=1 << 20)
+    scheduler = scheduler_of(A, first_bytes=1 << 20)
     scheduler.demand.set_cursor(1, 10, 40_000, 0.0)
     assert asked(scheduler.actions(0.0))[0] == 10
 
@@ -136,6 +136,49 @@ def test_a_stalled_peer_is_broken_off_and_its_segments_go_to_another():
     assert actions[0] == Cancel(A)
     scheduler.add_peer(B, None)
     assert set(first) <= set(asked(scheduler.actions(5.2), B))
+
+
+def test_a_peer_that_is_slow_and_not_silent_is_not_broken_off():
+    scheduler = scheduler_of(A, B)
+    actions = scheduler.actions(0.0)
+    scheduler.arrived(B, asked(actions, B)[0], 0.1)
+    assert asked(actions, A)
+    for tenths in range(1, 100):
+        scheduler.progressed(A, 4096, tenths / 10)
+        assert Cancel(A) not in scheduler.actions(tenths / 10)
+
+
+def test_a_peer_that_drips_is_broken_off():
+    scheduler = scheduler_of(A)
+    scheduler.actions(0.0)
+    for tenths in range(1, 60):
+        scheduler.progressed(A, 50, tenths / 10)
+        if Cancel(A) in scheduler.actions(tenths / 10):
+            return
+    raise AssertionError("a byte now and then passed for progress")
+
+
+def test_a_segment_that_waits_behind_others_of_a_slow_peer_is_asked_of_one_that_is_free_in_time():
+    scheduler = scheduler_of(A, here={0, PLAN.count - 2, PLAN.count - 1})
+    scheduler.demand.set_cursor(1, 1, 20_000, 0.0)
+    queue = asked(scheduler.actions(0.0), A)
+    assert queue[:2] == [1, 2]
+    for tenths in range(1, 11):
+        scheduler.progressed(A, 2000, tenths / 10)  # 20 kB/s: the second is here after 6.5 s, due after 3.3
+    scheduler.add_peer(B, None)
+    assert 2 in asked(scheduler.actions(1.0), B)
+
+
+def test_what_came_from_another_is_not_waited_for_from_a_slow_peer():
+    here = set(range(PLAN.count)) - {1}
+    scheduler = scheduler_of(A, B, here=here)
+    scheduler.demand.wait_for(1, 0.0)
+    (first,) = scheduler.actions(0.0)
+    second = B if first.peer == A else A
+    scheduler.progressed(first.peer, 1000, 0.1)
+    assert asked(scheduler.actions(1.0), second) == [1]
+    scheduler.arrived(second, 1, 1.1)
+    assert scheduler.actions(1.1) == [Cancel(first.peer)]
 
 
 def test_a_seek_breaks_off_a_slow_peer_that_owes_nothing_urgent():
