@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Playback:
         *,
         blocks: BlockStore,
         source: ProviderSource,
-        block: Callable[[Cid, Cid], object],
+        block: Callable[[Cid, Cid], Awaitable[bytes]],
         lease: Callable[[Cid], AbstractContextManager[None]],
     ) -> None:
         """Take the collaborators.
@@ -87,28 +87,28 @@ class Playback:
         """
         asked_s = trio.current_time()
         rendition = await self._choose(track, quality)
-        box = parse_keybox(await self._small(rendition.layout.root, rendition.keybox))
-        key = box.open_public(rendition.run.key_name)
-        opener = SegmentOpener(rendition.run, key, rendition.kc, rendition.layout.plan.count)
         fetcher = RenditionFetcher(
             layout=rendition.layout, blocks=self._blocks, source=self._source, is_offline=is_offline
         )
-        session = PlaySession(
-            session_id=secrets.token_bytes(16),
-            track=track,
-            rendition=rendition,
-            opener=opener,
-            fetcher=fetcher,
+        opened = _Open(fetcher, self._lease)
+        try:
+            await self._requests_in.send(opened)
+            await opened.started.wait()
+            if opened.failure is None:
+                # The head is on its way while the key is looked for: a round trip less to sound.
+                opener = await self._opener(rendition)
+            if opened.failure is not None:
+                raise opened.failure
+        except BaseException:
+            opened.stop()
+            raise
+        opened.session = session = PlaySession(
+            session_id=opened.session_id, track=track, rendition=rendition, opener=opener, fetcher=fetcher
         )
-        opened = _Open(session, self._lease)
         while len(self._sessions) >= SESSIONS_MAX:
             _, oldest = self._sessions.popitem(last=False)
             oldest.stop()
         self._sessions[session.session_id] = opened
-        await self._requests_in.send(opened)
-        await opened.started.wait()
-        if opened.failure is not None:
-            raise opened.failure
         session.begin(trio.current_time() - asked_s)
         return session
 
@@ -181,7 +181,7 @@ class Playback:
             opened.failure = _told(err)
         finally:
             opened.started.set()
-            self.close(opened.session.session_id)
+            self.close(opened.session_id)
 
     async def _choose(self, track: TrackManifest, quality: Quality) -> Rendition:
         local = [
@@ -191,9 +191,10 @@ class Playback:
         ]
         return choose_rendition(track, quality, local_tiers=local, link_bps=self._link_bps)
 
-    async def _small(self, root: Cid, cid: Cid) -> bytes:
-        data = await self._block(root, cid)  # type: ignore[misc]
-        return bytes(data)
+    async def _opener(self, rendition: Rendition) -> SegmentOpener:
+        box = parse_keybox(await self._block(rendition.layout.root, rendition.keybox))
+        key = box.open_public(rendition.run.key_name)
+        return SegmentOpener(rendition.run, key, rendition.kc, rendition.layout.plan.count)
 
     async def _prefetch(self) -> None:
         while True:
@@ -225,13 +226,18 @@ class Playback:
 
 
 class _Open:
-    """A session with its running fetcher."""
+    """A running fetcher, and the session that plays from it once its key is here."""
 
-    def __init__(self, session: PlaySession, lease: Callable[[Cid], AbstractContextManager[None]]) -> None:
-        self.session = session
+    session: PlaySession
+
+    def __init__(
+        self, fetcher: RenditionFetcher, lease: Callable[[Cid], AbstractContextManager[None]]
+    ) -> None:
+        self.session_id = secrets.token_bytes(16)
         self.started = trio.Event()
         self.following: tuple[TrackManifest, Quality] | None = None
         self.failure: MarinaError | None = None
+        self._fetcher = fetcher
         self._lease = lease
         self._stopped = trio.Event()
 
@@ -241,8 +247,8 @@ class _Open:
 
     async def run(self) -> None:
         """Fetch until stopped."""
-        with self._lease(self.session.rendition.layout.root):
-            async with self.session.fetcher.running():
+        with self._lease(self._fetcher.layout.root):
+            async with self._fetcher.running():
                 self.started.set()
                 await self._stopped.wait()
 

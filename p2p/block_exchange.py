@@ -151,7 +151,7 @@ class BlockClient:
         session = self._idle.pop(peer, None)
         if session is not None and session.stream.is_usable:
             return session
-        return _Session(await self._host.open_stream(peer, PROTOCOL))
+        return _Session(await self._host.open_stream(peer, PROTOCOL, is_lazy=True))
 
     async def _keep(self, peer: PeerId, session: _Session) -> None:
         other = self._idle.pop(peer, None)

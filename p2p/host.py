@@ -207,8 +207,13 @@ class Host:
             self.metrics.dials.labels(outcome="timeout").inc()
             raise DialError(f"peer {short(peer)} did not answer in time at any of {len(addrs)} addresses")
 
-    async def open_stream(self, peer: PeerId, protocol: str, timeout_s: float | None = None) -> MarinaStream:
+    async def open_stream(
+        self, peer: PeerId, protocol: str, timeout_s: float | None = None, *, is_lazy: bool = False
+    ) -> MarinaStream:
         """Open a stream of one protocol over an existing connection; costs one round trip.
+
+        A lazy one costs none: the protocol is proposed with the first bytes written, and a refusal is
+        raised by the first read.
 
         Raises:
             PeerGoneError: there is no connection (dial first), or it broke.
@@ -224,9 +229,12 @@ class Host:
         try:
             with trio.move_on_after(limit_s):
                 raw = await connection.new_stream()
-                selected = await self._raw.multiselect_client.select_one_of(
-                    [TProtocol(protocol)], MultiselectCommunicator(raw), int(limit_s) + 1
-                )
+                if is_lazy:
+                    selected = TProtocol(protocol)
+                else:
+                    selected = await self._raw.multiselect_client.select_one_of(
+                        [TProtocol(protocol)], MultiselectCommunicator(raw), int(limit_s) + 1
+                    )
         except MultiselectClientError as err:
             raise StreamRefusedError(f"peer {short(peer)} does not speak {protocol} or has no room") from err
         except BROKEN as err:
@@ -237,7 +245,7 @@ class Host:
         if selected is None or raw is None:
             raise StreamRefusedError(f"peer {short(peer)} did not open {protocol} within {limit_s:g} s")
         raw.set_protocol(selected)
-        return self._wrap(raw, peer, protocol)
+        return MarinaStream(raw, peer=peer, protocol=protocol, is_agreed=not is_lazy)
 
     def serve(self, protocol: str, handler: Handler, *, max_streams_per_peer: int) -> None:
         """Answer a protocol. No exception of the handler reaches libp2p or another peer.

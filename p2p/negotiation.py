@@ -1,9 +1,10 @@
-"""Protocol negotiation in one round trip.
+"""Protocol negotiation in one round trip, or in none.
 
 multistream-select (its specification: the initiator may send its greeting and its proposal together) costs
 one round trip when there is one protocol to propose. py-libp2p waits for the answer to the greeting first:
 another round trip for the encryption, for the multiplexer and for every stream, which at 50 ms is heard in
-the wait for the first sound.
+the wait for the first sound. A stream of one request and one answer needs none: the request goes with the
+proposal, and the answer follows the peer's agreement (what go-libp2p and rust-libp2p call lazy).
 """
 
 from __future__ import annotations
@@ -15,9 +16,36 @@ from libp2p.custom_types import TProtocol
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import IOException
 from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
-from libp2p.protocol_muxer.multiselect_client import DEFAULT_NEGOTIATE_TIMEOUT, MultiselectClient
+from libp2p.protocol_muxer.multiselect_client import (
+    DEFAULT_NEGOTIATE_TIMEOUT,
+    MULTISELECT_PROTOCOL_ID,
+    MultiselectClient,
+)
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.utils import encode_delim
+
+from p2p.errors import PeerGoneError, StreamRefusedError
+
+
+def proposal(protocol: str) -> bytes:
+    """Return greeting and proposal, to be sent before or with the first bytes of a stream."""
+    return b"".join(encode_delim(line.encode()) for line in (MULTISELECT_PROTOCOL_ID, protocol))
+
+
+async def read_agreement(stream: ReadWriteCloser, protocol: str) -> None:
+    """Read the answer to a proposal.
+
+    Raises:
+        StreamRefusedError: the peer does not speak the protocol.
+        PeerGoneError: it ended the stream instead, as one that has no room does.
+    """
+    communicator = MultiselectCommunicator(stream)
+    try:
+        for expected in (MULTISELECT_PROTOCOL_ID, protocol):
+            if await communicator.read() != expected:
+                raise StreamRefusedError(f"the peer does not speak {protocol}")
+    except (MultiselectCommunicatorError, UnicodeDecodeError) as err:
+        raise PeerGoneError(f"the peer ended the {protocol} stream before it agreed to it") from err
 
 
 class OneFlightClient(MultiselectClient):  # type: ignore[misc]
@@ -47,13 +75,11 @@ class _OneFlight(MultiselectCommunicator):  # type: ignore[misc]
         self._protocol = str(protocol)
         self._is_sent = False
 
-    async def write(self, msg_str: str) -> None:
+    async def write(self, msg_str: str) -> None:  # noqa: ARG002 - the greeting, sent with the proposal
         if self._is_sent:
             return
         self._is_sent = True
         try:
-            await self.read_writer.write(
-                encode_delim(msg_str.encode()) + encode_delim(self._protocol.encode())
-            )
+            await self.read_writer.write(proposal(self._protocol))
         except IOException as err:
             raise MultiselectCommunicatorError("the connection ended during the negotiation") from err

@@ -17,6 +17,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 from marina.ids import PeerId
 from p2p.errors import PeerGoneError, PeerStalledError
 from p2p.muxer.stream import StalledError, YamuxStream
+from p2p.negotiation import proposal, read_agreement
 
 _FAREWELL_S = 1.0
 BROKEN = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -29,14 +30,18 @@ class MarinaStream:
     Attributes:
         peer: who is at the other end, proven by the connection's handshake.
         protocol: the negotiated protocol id.
+        is_agreed: whether the peer has said that it speaks the protocol.
     """
 
-    def __init__(self, raw: NetStream, *, peer: PeerId, protocol: str) -> None:
+    def __init__(self, raw: NetStream, *, peer: PeerId, protocol: str, is_agreed: bool = True) -> None:
+        """Wrap a stream; unless agreed, its protocol is proposed with the first bytes written."""
         self.peer = peer
         self.protocol = protocol
         self._raw = raw
         self._muxed: YamuxStream = raw.muxed_stream
         self._is_over = False
+        self.is_agreed = is_agreed
+        self._proposal = b"" if is_agreed else proposal(protocol)
 
     @property
     def is_usable(self) -> bool:
@@ -50,7 +55,13 @@ class MarinaStream:
 
         Raises:
             PeerGoneError: the stream was reset or its connection broke.
+            StreamRefusedError: the first read, if the peer does not speak the protocol.
         """
+        if not self.is_agreed:
+            if self._proposal:
+                await self.write(b"")
+            await read_agreement(self._raw, self.protocol)
+            self.is_agreed = True
         try:
             data = await self._muxed.read(max_bytes)
         except MuxedStreamEOF:
@@ -82,8 +93,9 @@ class MarinaStream:
             PeerStalledError: the peer granted no room for the stall timeout; the stream is reset.
             PeerGoneError: the stream or its connection broke.
         """
+        flight, self._proposal = self._proposal + data, b""
         try:
-            await self._muxed.write(data)
+            await self._muxed.write(flight)
         except StalledError as err:
             await self.reset()
             raise PeerStalledError(f"the peer takes no bytes of the {self.protocol} stream") from err

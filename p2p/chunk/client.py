@@ -73,7 +73,9 @@ class _Pending:
 class DialledHost(Protocol):
     """The part of ``Host`` that a client needs."""
 
-    async def open_stream(self, peer: PeerId, protocol: str, timeout_s: float | None = None) -> MarinaStream:
+    async def open_stream(
+        self, peer: PeerId, protocol: str, timeout_s: float | None = None, *, is_lazy: bool = False
+    ) -> MarinaStream:
         """Open a stream to a connected peer."""
         ...
 
@@ -98,6 +100,11 @@ class ChunkSession:
     def peer(self) -> PeerId:
         """The provider."""
         return self._stream.peer
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether the provider has answered on this stream before."""
+        return self._stream.is_agreed
 
     @property
     def is_usable(self) -> bool:
@@ -230,7 +237,7 @@ class ChunkClient:
         except BaseException:
             await session.reset()
             raise
-        if session.outstanding:
+        if session.outstanding or not session.is_agreed:
             await session.reset()
         else:
             await self._keep(session)
@@ -271,7 +278,7 @@ class ChunkClient:
             await session.close()
 
     async def _open(self, peer: PeerId) -> ChunkSession:
-        stream = await self._host.open_stream(peer, PROTOCOL)
+        stream = await self._host.open_stream(peer, PROTOCOL, is_lazy=True)
         return ChunkSession(stream, config=self._config, pacer=self._pacer, metrics=self._metrics)
 
     async def _take_idle(self, peer: PeerId) -> ChunkSession | None:

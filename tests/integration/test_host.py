@@ -62,6 +62,25 @@ async def test_an_unknown_protocol_is_refused_and_the_connection_lives() -> None
         assert await round_trip(a, b) == b"hello"
 
 
+async def test_a_lazy_stream_says_at_the_first_read_that_its_protocol_is_unknown() -> None:
+    a, b = make_host("a"), make_host("b")
+    b.serve(ECHO, echo, max_streams_per_peer=4)
+    async with running(a, b):
+        await a.dial(b.peer_id, b.listen_addrs)
+        refused = await a.open_stream(b.peer_id, "/test/none/1.0.0", is_lazy=True)
+        await refused.write(b"a request that nobody understands")
+        with pytest.raises(StreamRefusedError), trio.fail_after(2):
+            await refused.read_some(100)
+        await refused.reset()
+        agreed = await a.open_stream(b.peer_id, ECHO, is_lazy=True)
+        assert not agreed.is_agreed
+        await agreed.write(b"hello")
+        with trio.fail_after(2):
+            assert await agreed.read_exact(5) == b"hello"
+        assert agreed.is_agreed
+        await agreed.close()
+
+
 async def test_a_handler_that_raises_ends_its_stream_and_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -282,7 +301,8 @@ async def test_only_noise_and_yamux_are_spoken() -> None:
         assert [str(p) for p in b._swarm.upgrader.muxer_multistream.transports] == ["/yamux/1.0.0"]
 
 
-async def test_a_stock_py_libp2p_host_can_talk_to_us_both_ways() -> None:
+@pytest.mark.parametrize("is_lazy", [False, True])
+async def test_a_stock_py_libp2p_host_can_talk_to_us_both_ways(is_lazy: bool) -> None:
     b = make_host("b")
     b.serve(ECHO, echo, max_streams_per_peer=4)
     stock = new_host(key_pair=create_new_key_pair(b"k" * 32))
@@ -296,7 +316,7 @@ async def test_a_stock_py_libp2p_host_can_talk_to_us_both_ways() -> None:
     async with running(b), stock.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         stock_peer = stock.get_id()
         await b.dial(stock_peer.to_base58(), [str(each) for each in stock.get_addrs()])
-        stream = await b.open_stream(stock_peer.to_base58(), ECHO)
+        stream = await b.open_stream(stock_peer.to_base58(), ECHO, is_lazy=is_lazy)
         got = bytearray()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.write, data)
