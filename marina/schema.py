@@ -17,7 +17,7 @@ refuses a tag that is taken and a version without its predecessor. A record with
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -25,6 +25,8 @@ from marina.codec import FRAME_BYTES_MAX, ITEMS_MAX, Value, decode, encode
 from marina.errors import MalformedError
 
 R = TypeVar("R")
+_Loader = Callable[[Any, str, bool], Any]
+"""(value, name of the field, whether it is being encoded) → the checked value."""
 _registry: dict[str, type] = {}
 _shapes: dict[type, _Shape] = {}
 
@@ -61,7 +63,7 @@ U64 = Annotated[int, Range(0, 2**64 - 1)]
 @dataclass(frozen=True, slots=True)
 class _Shape:
     tag: str | None
-    fields: tuple[tuple[str, Any], ...]
+    fields: tuple[tuple[str, _Loader], ...]
 
 
 def record(tag: str | None) -> Callable[[type[R]], type[R]]:
@@ -75,7 +77,7 @@ def record(tag: str | None) -> Callable[[type[R]], type[R]]:
         if tag is not None:
             _claim(tag, cls)
         hints = get_type_hints(cls, include_extras=True)
-        fields = tuple((f.name, hints[f.name]) for f in dataclasses.fields(cast("Any", cls)))
+        fields = tuple((f.name, _loader(hints[f.name])) for f in dataclasses.fields(cast("Any", cls)))
         _shapes[cls] = _Shape(tag, fields)
         return cls
 
@@ -107,8 +109,13 @@ def to_value(item: object) -> Value:
     """
     shape = _shapes[type(item)]
     values: list[Value] = [] if shape.tag is None else [shape.tag]
-    for name, hint in shape.fields:
-        values.append(_dump(hint, getattr(item, name), name))
+    for name, load in shape.fields:
+        field = getattr(item, name)
+        try:
+            load(field, name, True)
+        except MalformedError as err:
+            raise ValueError(str(err)) from err
+        values.append(_plain(field))
     return values
 
 
@@ -134,7 +141,7 @@ def from_value(cls: type[R], value: Value) -> R:
     if len(values) != len(shape.fields):
         raise MalformedError(f"{cls.__name__} has {len(shape.fields)} fields, not {len(values)}")
     pairs = zip(shape.fields, values, strict=True)
-    return cls(**{name: _load(hint, item, name) for (name, hint), item in pairs})
+    return cls(**{name: load(item, name, False) for (name, load), item in pairs})
 
 
 def decode_record(
@@ -142,14 +149,6 @@ def decode_record(
 ) -> R:
     """Return the record in canonical bytes; MalformedError for anything else."""
     return from_value(cls, decode(data, limit_bytes=limit_bytes, limit_items=limit_items))
-
-
-def _dump(hint: Any, item: Any, name: str) -> Value:
-    try:
-        _load(hint, item if not isinstance(item, tuple) else list(item), name, dumping=True)
-    except MalformedError as err:
-        raise ValueError(str(err)) from err
-    return _plain(item)
 
 
 def _plain(item: Any) -> Value:
@@ -160,37 +159,78 @@ def _plain(item: Any) -> Value:
     return cast("Value", item)
 
 
-def _load(hint: Any, item: Any, name: str, *, dumping: bool = False) -> Any:  # noqa: C901 - one branch per kind of field
+def _loader(hint: Any) -> _Loader:
+    """Return a function that checks and converts a field's value; made once, as typing is slow to ask."""
+    args = get_args(hint)
     if get_origin(hint) is Annotated:
-        base, *bounds = get_args(hint)
-        loaded = _load(base, item, name, dumping=dumping)
+        return _bounded(_loader(args[0]), args[1:])
+    if hint in _shapes:
+        return _nested(hint)
+    if get_origin(hint) is tuple:
+        if len(args) == 2 and args[1] is Ellipsis:
+            return _list_of(_loader(args[0]))
+        return _tuple_of([_loader(arg) for arg in args])
+    if type(None) in args:
+        (inner,) = [arg for arg in args if arg is not type(None)]
+        return _optional(_loader(inner))
+    return _exactly(hint)
+
+
+def _bounded(inner: _Loader, bounds: Sequence[object]) -> _Loader:
+    def load(item: Any, name: str, is_dumping: bool) -> Any:
+        loaded = inner(item, name, is_dumping)
         for bound in bounds:
             _check_bound(bound, loaded, name)
         return loaded
-    if hint in _shapes:
-        if dumping:
-            if type(item) is not hint:
-                raise MalformedError(f"{name} is not a {hint.__name__}")
-            return item
-        return from_value(hint, item)
-    args = get_args(hint)
-    if get_origin(hint) is tuple:
+
+    return load
+
+
+def _nested(cls: type) -> _Loader:
+    def load(item: Any, name: str, is_dumping: bool) -> Any:
+        if not is_dumping:
+            return from_value(cls, item)
+        if type(item) is not cls:
+            raise MalformedError(f"{name} is not a {cls.__name__}")
+        return item
+
+    return load
+
+
+def _list_of(inner: _Loader) -> _Loader:
+    def load(item: Any, name: str, is_dumping: bool) -> Any:
         if not isinstance(item, list | tuple):
             raise MalformedError(f"{name} is not an array")
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_load(args[0], each, name, dumping=dumping) for each in item)
-        if len(item) != len(args):
-            raise MalformedError(f"{name} has {len(item)} items, not {len(args)}")
-        pairs = zip(args, item, strict=True)
-        return tuple(_load(arg, each, name, dumping=dumping) for arg, each in pairs)
-    if type(None) in args:
-        if item is None:
-            return None
-        (inner,) = [arg for arg in args if arg is not type(None)]
-        return _load(inner, item, name, dumping=dumping)
-    if type(item) is not hint:
-        raise MalformedError(f"{name} is not of type {getattr(hint, '__name__', hint)}")
-    return item
+        return tuple(inner(each, name, is_dumping) for each in item)
+
+    return load
+
+
+def _tuple_of(inner: Sequence[_Loader]) -> _Loader:
+    def load(item: Any, name: str, is_dumping: bool) -> Any:
+        if not isinstance(item, list | tuple):
+            raise MalformedError(f"{name} is not an array")
+        if len(item) != len(inner):
+            raise MalformedError(f"{name} has {len(item)} items, not {len(inner)}")
+        return tuple(each(part, name, is_dumping) for each, part in zip(inner, item, strict=True))
+
+    return load
+
+
+def _optional(inner: _Loader) -> _Loader:
+    def load(item: Any, name: str, is_dumping: bool) -> Any:
+        return None if item is None else inner(item, name, is_dumping)
+
+    return load
+
+
+def _exactly(cls: type) -> _Loader:
+    def load(item: Any, name: str, is_dumping: bool) -> Any:  # noqa: ARG001 - the same check both ways
+        if type(item) is not cls:
+            raise MalformedError(f"{name} is not of type {getattr(cls, '__name__', cls)}")
+        return item
+
+    return load
 
 
 def _check_bound(bound: object, item: Any, name: str) -> None:

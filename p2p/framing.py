@@ -15,8 +15,6 @@ from marina.errors import MalformedError
 from p2p.errors import PeerGoneError, PeerStalledError
 
 LENGTH_BYTES = 4
-READ_BYTES = 256 * 1024
-"""Asked of the stream at once; each read may cost a window update, so small reads are slow."""
 
 
 class ByteSource(Protocol):
@@ -35,7 +33,7 @@ def pack(header: bytes) -> bytes:
 class FrameReader:
     """Reads frames of one protocol from one stream under its limits and deadlines.
 
-    Holds at most one read ahead (256 KiB) besides the payload being assembled.
+    Reads ahead no more than a header, so that payload is copied once, from the stream to the caller.
 
     Attributes:
         is_inside_frame: whether a header has begun and not ended; tells an idle peer from a slow one.
@@ -82,7 +80,21 @@ class FrameReader:
             PeerStalledError: nothing came for the frame timeout.
             PeerGoneError: the stream ended inside the payload, or broke.
         """
-        return await self._take(size_bytes, None)
+        taken = min(size_bytes, len(self._buffer))
+        parts = [bytes(memoryview(self._buffer)[:taken])]
+        del self._buffer[:taken]
+        missing = size_bytes - taken
+        while missing > 0:
+            with trio.move_on_after(self._frame_timeout_s) as scope:
+                part = await self._source.read_some(missing)
+            if scope.cancelled_caught:
+                raise PeerStalledError(f"the peer stopped inside a frame for {self._frame_timeout_s:.3g} s")
+            if not part:
+                raise PeerGoneError("the peer ended the stream inside a frame")
+            self.received_bytes += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return b"".join(parts)
 
     async def _take(self, size_bytes: int, deadline: float | None) -> bytes:
         while len(self._buffer) < size_bytes:
@@ -96,7 +108,7 @@ class FrameReader:
 
     async def _more(self, timeout_s: float, what: str) -> bool:
         with trio.move_on_after(timeout_s) as scope:
-            data = await self._source.read_some(READ_BYTES)
+            data = await self._source.read_some(LENGTH_BYTES + self._header_bytes_max)
             self._buffer += data
             self.received_bytes += len(data)
             return bool(data)

@@ -49,7 +49,7 @@ class SchedulerConfig:
     urgent_s: float = 4.0
     window_s: float = 0.5
     window_min_bytes: int = 128 * 1024
-    window_max_bytes: int = 2 * 1024 * 1024
+    window_max_bytes: int = 4 * 1024 * 1024
     first_bytes: int = 192 * 1024
     spare_bytes: int = 256 * 1024
     queue_s: float = 0.2

@@ -48,7 +48,6 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
     """One multiplexed connection.
 
     Attributes:
-        window_bytes_max: how far a stream's receive window may grow.
         write_stall_timeout_s: how long a stream waits for window.
         event_closed: set once the connection is over.
     """
@@ -67,7 +66,6 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         self.event_closed = trio.Event()
         self.event_shutting_down = trio.Event()
         self.on_close: Callable[[], Awaitable[Any]] | None = None
-        self.window_bytes_max = config.window_bytes_max
         self.write_stall_timeout_s = config.write_stall_timeout_s
         self._config = config
         self._on_misbehaviour = on_misbehaviour
@@ -147,7 +145,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
             raise MuxedStreamError("the connection is over")
         if len(self._streams) - self._inbound_open >= STREAMS_OPENED_MAX:
             raise MuxedStreamError("too many streams are open to this peer")
-        stream = YamuxStream(self, self._next_id)
+        stream = YamuxStream(self, self._next_id, window_bytes_max=self._config.window_out_bytes_max)
         self._next_id += 2
         self._streams[stream.stream_id] = stream
         self.queue_control(pack_header(Kind.WINDOW, Flag.SYN, stream.stream_id, 0), in_order=True)
@@ -178,8 +176,10 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         return address
 
     async def wait_for_room(self) -> None:
-        """Wait until the outbox takes another frame; first come, first served between streams."""
-        await trio.lowlevel.checkpoint()
+        """Wait until the outbox takes another frame; first come, first served between streams.
+
+        No checkpoint while there is room: a writer's frames leave in one batch, not one by one.
+        """
         while self._outbox_bytes >= OUTBOX_BYTES_MAX and not self.event_shutting_down.is_set():
             await self._room.park()
 
@@ -279,7 +279,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         if self._inbound_open >= self._config.streams_in_per_peer_max * 2:
             self.queue_control(pack_header(Kind.WINDOW, Flag.RST, header.stream_id, 0))
             return
-        stream = YamuxStream(self, header.stream_id)
+        stream = YamuxStream(self, header.stream_id, window_bytes_max=self._config.window_bytes_max)
         self._streams[header.stream_id] = stream
         self._inbound_open += 1
         self.queue_control(pack_header(Kind.WINDOW, Flag.ACK, header.stream_id, 0))

@@ -38,7 +38,8 @@ class SecurePipe:
         self._session = session
         self._noise = transport.noise_state
         self._raw = transport.read_writer.read_write_closer
-        self._received = bytearray()
+        self._received = b""
+        self._at = 0
         self._early = self._take_early()
 
     async def receive(self) -> bytes | None:
@@ -61,11 +62,12 @@ class SecurePipe:
                     return plaintext
                 continue
             data = await self._raw.read(RECEIVE_BYTES)
+            left = self._received[self._at :]
             if not data:
-                if self._received:
+                if left:
                     raise BrokenPipe("the connection ended inside a message")
                 return None
-            self._received += data
+            self._received, self._at = left + data if left else data, 0
 
     async def send(self, frames: Iterable[bytes]) -> None:
         """Write each frame as one Noise message, all of them with one call."""
@@ -81,16 +83,14 @@ class SecurePipe:
         await self._session.close()
 
     def _take_message(self) -> bytes | None:
-        buffer = self._received
-        if len(buffer) < _LENGTH:
+        data, start = self._received, self._at + _LENGTH
+        if len(data) < start:
             return None
-        end = _LENGTH + int.from_bytes(buffer[:_LENGTH], "big")
-        if len(buffer) < end:
+        end = start + int.from_bytes(data[self._at : start], "big")
+        if len(data) < end:
             return None
-        with memoryview(buffer) as view:
-            message = bytes(view[_LENGTH:end])
-        del buffer[:end]
-        return message
+        self._at = end
+        return data[start:end]
 
     def _take_early(self) -> bytes:
         """Return what the negotiation before us read too much."""

@@ -33,7 +33,14 @@ class StalledError(MuxedStreamError):  # type: ignore[misc]
 class YamuxStream(IMuxedStream):  # type: ignore[misc]
     """A byte stream; used by one reading and one writing task at a time."""
 
-    def __init__(self, connection: YamuxConnection, stream_id: int) -> None:
+    def __init__(self, connection: YamuxConnection, stream_id: int, *, window_bytes_max: int) -> None:
+        """Make one side of a stream.
+
+        Args:
+            connection: that it belongs to.
+            stream_id: odd if the side that opened the connection opened it.
+            window_bytes_max: how far its receive window may grow.
+        """
         self.muxed_conn = connection
         self.stream_id = stream_id
         self.send_window = WINDOW_BYTES_START
@@ -43,6 +50,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         self.has_received_fin = False
         self._connection = connection
         self._window_max = WINDOW_BYTES_START
+        self._limit = window_bytes_max
         self._consumed = 0
         self._chunks: deque[memoryview | bytearray] = deque()
         self._readable = trio.Event()
@@ -62,7 +70,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         """
         if n == 0:
             return b""
-        limit = self._connection.window_bytes_max if n is None or n < 0 else n
+        limit = self._limit if n is None or n < 0 else n
         while not self._chunks:
             if self.is_reset:
                 raise MuxedStreamReset("the stream was reset")
@@ -82,6 +90,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             MuxedStreamReset: the stream was reset or its connection is gone.
             StalledError: the peer granted no window for the stall timeout.
         """
+        await trio.lowlevel.checkpoint()
         with memoryview(data) as view:
             sent = 0
             while sent < len(view):
@@ -210,7 +219,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             return
         increment = self._consumed
         self._consumed = 0
-        larger = min(2 * self._window_max, self._connection.window_bytes_max)
+        larger = min(2 * self._window_max, self._limit)
         increment += larger - self._window_max
         self._window_max = larger
         self.recv_window += increment

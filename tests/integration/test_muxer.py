@@ -130,7 +130,7 @@ async def test_what_a_peer_finished_before_it_left_can_still_be_read() -> None:
 
 
 async def test_an_unread_stream_holds_no_more_than_its_window() -> None:
-    a, b = pair(window_bytes_max=512 * KIB)
+    a, b = pair(window_out_bytes_max=512 * KIB)
     async with running(a, b):
         await a.dial(b.peer_id, b.listen_addrs)
         stream = await a.open_stream(b.peer_id, SOURCE)
