@@ -109,9 +109,10 @@ class ReleaseFetcher:
                 async for peer in peers:
                     tried += 1
                     missing = [cid for cid in wanted if cid not in found]
-                    for cid, data in (await self._ask(peer, missing)).items():
-                        found[cid], sources[cid] = data, peer
-                        await self._blocks.put(cid, data)
+                    received = await self._ask(peer, missing)
+                    await self._blocks.put_many(received)
+                    found |= received
+                    sources |= dict.fromkeys(received, peer)
                     if len(found) == len(set(wanted)) or tried >= PEERS_TRIED_MAX:
                         break
         if len(found) < len(set(wanted)):

@@ -7,7 +7,7 @@ is its own business. ``open`` first, then ``run`` for group commit and upkeep, `
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from storage.blocks.protocol import RenditionWriter, StoreStat
 from storage.blocks.rendition_file import STAGING, SparseFiles
 from storage.blocks.renditions import Renditions, held_indices, prepare
 from storage.blocks.room import RoomMaker
-from storage.blocks.rows import HoldingRow, decode_part
+from storage.blocks.rows import INLINE_BYTES_MAX, HoldingRow, decode_part
 from storage.blocks.small import BLOCK_SUFFIX, SmallBlocks, check_block
 from storage.blocks.sweep import clear_staging, sweep
 from storage.blocks.threads import DiskThreads
@@ -188,6 +188,24 @@ class EmbeddedBlockStore:
         await self._room.reserve(charge, await self.pins.retention(cid))
         try:
             await self._small.put(cid, data)
+        finally:
+            self.quota.release(charge)
+
+    async def put_many(self, blocks: Mapping[Cid, bytes]) -> None:
+        """Store blocks, all durably when this returns; small new ones with a single write."""
+        new: dict[Cid, bytes] = {}
+        known = await self._small.known(list(blocks))
+        for cid, data in blocks.items():
+            check_block(cid, data)
+            if len(data) > INLINE_BYTES_MAX or cid in known or await self._places(cid):
+                await self.put(cid, data)
+            else:
+                new[cid] = data
+        retention = min([await self.pins.retention(cid) for cid in new], default=Retention.SWARM)
+        charge = sum(block_charge(len(data)) for data in new.values())
+        await self._room.reserve(charge, retention)
+        try:
+            await self._small.put_inline(new)
         finally:
             self.quota.release(charge)
 

@@ -5,7 +5,7 @@ For tests of everything above storage and for simulations; a hard quota, no pins
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -65,6 +65,11 @@ class MemoryBlockStore:
         if not places and cid not in self._small:
             self._charge(block_charge(len(data)))
             self._small[cid] = bytes(data)
+
+    async def put_many(self, blocks: Mapping[Cid, bytes]) -> None:
+        """Store blocks."""
+        for cid, data in blocks.items():
+            await self.put(cid, data)
 
     async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
         """Store segments of a declared rendition."""

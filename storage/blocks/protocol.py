@@ -7,7 +7,7 @@ a small block. Callers need not know which.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -110,6 +110,13 @@ class BlockStore(Protocol):
             MalformedError: the bytes do not hash to the CID.
             QuotaExceededError: no room is left.
             DiskFullError: the disk refused the bytes; nothing was stored.
+        """
+        ...
+
+    async def put_many(self, blocks: Mapping[Cid, bytes]) -> None:
+        """Store blocks, all durably when this returns; small new ones with a single write.
+
+        Errors as for ``put``; some blocks may be stored then.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -17,7 +17,7 @@ import trio
 from marina.cid import Cid, cid_text, matches
 from marina.errors import MalformedError
 from marina.schema import encode_record
-from storage.blocks.index import StoreIndex
+from storage.blocks.index import Change, StoreIndex
 from storage.blocks.protocol import BLOCK_BYTES_MAX
 from storage.blocks.rendition_file import SparseFiles
 from storage.blocks.rows import INLINE_BYTES_MAX, BlockRow, HoldingRow, decode_row
@@ -65,6 +65,11 @@ class SmallBlocks:
         """Return whether a small block is here."""
         return await self._index.block.get(cid) is not None
 
+    async def known(self, cids: Sequence[Cid]) -> set[Cid]:
+        """Return those of the blocks that are here."""
+        rows = await self._index.block.get_many(cids)
+        return {cid for cid, row in zip(cids, rows, strict=True) if row is not None}
+
     async def put(self, cid: Cid, data: bytes) -> None:
         """Store a verified block durably; idempotent, and a damaged one is replaced.
 
@@ -87,11 +92,20 @@ class SmallBlocks:
                     return
                 if staged is not None:
                     await self._threads.sync(lambda: self._install(staged, cid))
-                row = BlockRow(len(data), data if is_inline else None)
-                change.put(self._index.block, cid, encode_record(row))
-                await self._pins.admit(change, cid, block_charge(len(data)), is_rendition=False)
-                change.totals.blocks += 1
-                change.totals.payload_bytes += len(data)
+                await self._insert(change, cid, BlockRow(len(data), data if is_inline else None))
+
+    async def put_inline(self, blocks: Mapping[Cid, bytes]) -> None:
+        """Store verified blocks of at most ``INLINE_BYTES_MAX`` with one durable write.
+
+        Raises:
+            DiskFullError, StorageError: the disk refused; none was stored.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._structure_lock, self._index.changing() as change:
+                known = await self.known(list(blocks))
+                for cid, data in blocks.items():
+                    if cid not in known:
+                        await self._insert(change, cid, BlockRow(len(data), data))
 
     async def get(self, cid: Cid) -> bytes | None:
         """Return a block's verified bytes, None if it is not here.
@@ -135,6 +149,12 @@ class SmallBlocks:
                 if row.data is None:
                     await self._threads.write(lambda: self._unlink(cid))
         return charge
+
+    async def _insert(self, change: Change, cid: Cid, row: BlockRow) -> None:
+        change.put(self._index.block, cid, encode_record(row))
+        await self._pins.admit(change, cid, block_charge(row.size_bytes), is_rendition=False)
+        change.totals.blocks += 1
+        change.totals.payload_bytes += row.size_bytes
 
     def _stage(self, data: bytes) -> Path:
         path = self._staging / (secrets.token_hex(16) + PART_SUFFIX)

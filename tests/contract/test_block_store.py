@@ -81,6 +81,38 @@ async def test_a_block_comes_back_as_it_was_put(store, size):
     assert (stat.blocks, stat.bytes_used) == (1, size)
 
 
+async def test_many_blocks_come_back_as_they_were_put_also_those_that_were_here(store):
+    layout, segments, _ = make_rendition(300_000)
+    await store.declare(layout)
+    blocks = {
+        cid_of(data): data for data in (os.urandom(size) for size in (1, 3000, 16_384, 16_385, 200_000))
+    }
+    known = next(iter(blocks))
+    await store.put(known, blocks[known])
+    blocks[layout.cid(1)] = segments[1]
+    await store.put_many(blocks)
+    await store.put_many(blocks)
+    for cid, data in blocks.items():
+        assert await store.get(cid) == data
+    assert await store.have(layout.root) == {1}
+    stat = await store.stat()
+    small_bytes = sum(len(data) for cid, data in blocks.items() if cid != layout.cid(1))
+    assert stat.bytes_used >= small_bytes
+    await store.put_many({})
+
+
+async def test_a_wrong_block_among_many_is_refused(store):
+    with pytest.raises(MalformedError):
+        await store.put_many({cid_of(b"a"): b"a", cid_of(b"b"): b"c"})
+
+
+async def test_many_blocks_that_do_not_fit_are_refused(make_store):
+    async with make_store(64 * 1024) as store:
+        blocks = {cid_of(data): data for data in (os.urandom(16_000) for _ in range(8))}
+        with pytest.raises(QuotaExceededError):
+            await store.put_many(blocks)
+
+
 async def test_a_missing_block_is_not_found(store):
     cid = cid_of(b"nowhere")
     with pytest.raises(BlockNotFoundError):
