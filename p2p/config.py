@@ -48,7 +48,7 @@ class HostConfig:
     connections_out_max: int = 128
     connections_per_peer_max: int = 4
     connections_per_subnet_max: int = 8
-    connections_pending_max: int = 32
+    connections_pending_max: int = 128
     dials_pending_max: int = 32
     streams_in_per_peer_max: int = 32
     dial_timeout_s: float = 5.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -33,6 +34,7 @@ class Refusal(Enum):
     PENDING = "pending"
     TOTAL = "total"
     SUBNET = "subnet"
+    EVICTED = "evicted"
     PEER = "peer"
     BANNED = "banned"
     STREAMS = "streams"
@@ -58,9 +60,15 @@ def subnet_of(address: str) -> str | None:
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """One admitted inbound connection; belongs to the task that serves it."""
+    """One admitted inbound connection; belongs to the task that serves it.
+
+    Attributes:
+        subnet: where it comes from, if that is counted.
+        evict: ends it.
+    """
 
     subnet: str | None
+    evict: Callable[[], None]
     is_pending: bool = True
     is_released: bool = False
 
@@ -73,23 +81,36 @@ class ConnectionLimits:
         self._pending_in = 0
         self._sockets_in = 0
         self._subnets: Counter[str] = Counter()
+        self._tickets: dict[Ticket, None] = {}
         self._established: Counter[Direction] = Counter()
         self._peers: Counter[PeerId] = Counter()
 
-    def admit_socket(self, address: str) -> Ticket | Refusal:
-        """Decide about an accepted socket before any handshake is paid for."""
-        if self._pending_in >= self._config.connections_pending_max:
-            return Refusal.PENDING
-        if self._sockets_in >= self._config.connections_in_max:
-            return Refusal.TOTAL
+    def admit_socket(self, address: str, evict: Callable[[], None] = lambda: None) -> Ticket | Refusal:
+        """Decide about an accepted socket before any handshake is paid for.
+
+        When there is no room, the subnet that holds the most gives way to one that holds less: of its
+        unfinished handshakes the oldest, of its connections the youngest. So a flood displaces itself.
+
+        Args:
+            address: where it comes from.
+            evict: called when this connection must give way later; its place is free at once.
+        """
         subnet = subnet_of(address)
         if subnet is not None and self._subnets[subnet] >= self._config.connections_per_subnet_max:
             return Refusal.SUBNET
+        has_room = self._pending_in < self._config.connections_pending_max
+        if not has_room and not self._make_room(subnet, is_pending=True):
+            return Refusal.PENDING
+        has_room = self._sockets_in < self._config.connections_in_max
+        if not has_room and not self._make_room(subnet, is_pending=False):
+            return Refusal.TOTAL
         self._pending_in += 1
         self._sockets_in += 1
         if subnet is not None:
             self._subnets[subnet] += 1
-        return Ticket(subnet)
+        ticket = Ticket(subnet, evict)
+        self._tickets[ticket] = None
+        return ticket
 
     def settle(self, ticket: Ticket) -> None:
         """Note that the handshake of an admitted socket is over."""
@@ -102,6 +123,7 @@ class ConnectionLimits:
         if ticket.is_released:
             return
         ticket.is_released = True
+        del self._tickets[ticket]
         self.settle(ticket)
         self._sockets_in -= 1
         if ticket.subnet is not None:
@@ -134,6 +156,20 @@ class ConnectionLimits:
     def pending(self) -> int:
         """Inbound sockets whose handshake is not finished."""
         return self._pending_in
+
+    def _make_room(self, subnet: str | None, *, is_pending: bool) -> bool:
+        held = [each for each in self._tickets if each.is_pending == is_pending and each.subnet is not None]
+        counts = Counter(each.subnet for each in held)
+        if not counts:
+            return False
+        crowded, most = counts.most_common(1)[0]
+        if most < 2 or (subnet is not None and counts[subnet] >= most):
+            return False
+        theirs = [each for each in held if each.subnet == crowded]
+        victim = theirs[0] if is_pending else theirs[-1]
+        self.release_socket(victim)
+        victim.evict()
+        return True
 
     def _maximum(self, direction: Direction) -> int:
         if direction is Direction.IN:

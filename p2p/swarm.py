@@ -77,14 +77,18 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
     async def _handle_inbound_connection(self, read_write_closer: ReadWriteCloser, maddr: Multiaddr) -> None:
         """Serve one accepted socket until its connection is over."""
         remote = read_write_closer.get_remote_address()
-        ticket = self._limits.admit_socket(remote[0] if remote else "")
+        scope = trio.CancelScope()
+        ticket = self._limits.admit_socket(remote[0] if remote else "", scope.cancel)
         if isinstance(ticket, Refusal):
             self._metrics.refused.labels(reason=ticket.value).inc()
             return  # the listener closes the socket when this returns
         try:
-            muxed = await self.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
-            self._limits.settle(ticket)
-            await muxed.event_closed.wait()
+            with scope:
+                muxed = await self.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
+                self._limits.settle(ticket)
+                await muxed.event_closed.wait()
+            if scope.cancelled_caught:
+                self._metrics.refused.labels(reason=Refusal.EVICTED.value).inc()
         finally:
             self._limits.release_socket(ticket)
 

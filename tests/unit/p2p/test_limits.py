@@ -50,6 +50,31 @@ def test_a_released_ticket_gives_everything_back_once() -> None:
     assert limits.pending == 0
 
 
+def test_a_crowd_gives_way_to_a_newcomer_the_oldest_handshake_first() -> None:
+    limits = ConnectionLimits(HostConfig(connections_pending_max=3))
+    gone: list[str] = []
+    for name in ("first", "second", "third"):
+        assert isinstance(limits.admit_socket("203.0.113.1", lambda name=name: gone.append(name)), Ticket)
+    assert isinstance(limits.admit_socket("127.0.0.1"), Ticket)
+    assert gone == ["first"]
+    assert limits.pending == 3
+    assert isinstance(limits.admit_socket("198.51.100.1"), Ticket)
+    assert gone == ["first", "second"]
+    assert limits.admit_socket("192.0.2.1") is Refusal.PENDING, "nobody holds more than one place"
+
+
+def test_of_a_crowd_of_connections_the_youngest_gives_way_and_single_ones_stay() -> None:
+    limits = ConnectionLimits(HostConfig(connections_in_max=3))
+    gone: list[str] = []
+    for address in ("203.0.113.1", "203.0.113.2", "198.51.100.1"):
+        ticket = limits.admit_socket(address, lambda address=address: gone.append(address))
+        assert isinstance(ticket, Ticket)
+        limits.settle(ticket)
+    assert limits.admit_socket("203.0.113.3") is Refusal.TOTAL, "a crowd does not displace itself for more"
+    assert isinstance(limits.admit_socket("192.0.2.1"), Ticket)
+    assert gone == ["203.0.113.2"]
+
+
 def test_total_and_pending_limits_hold() -> None:
     limits = ConnectionLimits(HostConfig(connections_in_max=2, connections_pending_max=1))
     limits.settle(admitted(limits, "127.0.0.1"))
