@@ -42,7 +42,8 @@ bench: $(ENV)
 	$(BIN)/python -m tools.bench $(if $(AREA),--area $(AREA))
 
 fuzz: $(ENV)
-	MARINA_FUZZ_RUNS=200000 $(BIN)/python -m pytest -m slow tests/property tests/hostile tests/unit
+	MARINA_FUZZ_RUNS=200000 $(BIN)/python -m pytest tests/property tests/hostile tests/sim
+	MARINA_FUZZ_RUNS=10000 $(BIN)/python -m pytest -m slow tests/unit tests/integration
 
 test-faults: $(ENV)
 	MARINA_FAULT_RUNS=1000 $(BIN)/python -m pytest tests/faults tests/hostile

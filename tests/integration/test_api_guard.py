@@ -1,4 +1,4 @@
-"""The guard of the local API against a real server on a real port, request by request."""
+"""The guard of the local API against a real server on a real port, request by request (T26, T27)."""
 
 from __future__ import annotations
 

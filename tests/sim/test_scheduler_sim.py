@@ -1,4 +1,4 @@
-"""Seeded swarms in virtual time: peers lie, stall, are slow or vanish, and a player must not starve."""
+"""Seeded swarms in virtual time: peers lie, stall or vanish, and a player must not starve (threat T8)."""
 
 from __future__ import annotations
 

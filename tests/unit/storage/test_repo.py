@@ -75,7 +75,7 @@ async def test_a_whole_store_verifies_without_change(store):
     assert await store.stat() == before
 
 
-async def test_every_flipped_bit_is_noticed_never_served_and_healed(store, tmp_path):
+async def test_t22_every_flipped_bit_is_noticed_never_served_and_healed(store, tmp_path):
     layout, segments = await fill(store)
     (path,) = (tmp_path / "blobs").glob("*/*.enc")
     rng = random.Random(22)
@@ -93,7 +93,7 @@ async def test_every_flipped_bit_is_noticed_never_served_and_healed(store, tmp_p
 
 
 @pytest.mark.slow
-async def test_a_thousand_flipped_bits_are_all_noticed(store, tmp_path):
+async def test_t22_a_thousand_flipped_bits_are_all_noticed(store, tmp_path):
     layout, segments = await fill(store, 600_000)
     (path,) = (tmp_path / "blobs").glob("*/*.enc")
     rng = random.Random(1)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 import pytest
+import trio
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marina.errors import DamagedError, LicenceNeededError, MalformedError
 from marina.ids import TrackId
 from marina.secret import Secret
+from storage.blocks.memory import MemoryBlockStore
 from storage.content.keybox import Keybox, parse_keybox, public_keybox
-from storage.content.keys import KeyName, derive_track_key, key_commitment
+from storage.content.keys import KeyName, derive_track_key, key_commitment, rendition_key, segment_key
 from storage.content.segments import CipherRun, SegmentOpener, SegmentSealer
+from storage.publish.renditions import Encoded, RenditionSealer, TrackKeys
 
 TRACK = TrackId(bytes(range(32)))
 KEY = Secret(b"k" * 32)
+SEALS = min(10_000, int(os.environ.get("MARINA_FUZZ_RUNS", "300")))
 
 
 def run_of(**changes):
@@ -70,12 +77,82 @@ def test_a_key_that_is_not_committed_decrypts_nothing():
         SegmentOpener(run_of(), Secret(b"l" * 32), kc, 3)
 
 
-def test_ten_thousand_runs_never_repeat_a_key_and_nonce():
+def gf_mul(x, y):
+    """Product in the field of GHASH. Source: NIST SP 800-38D, algorithm 1."""
+    z = 0
+    for bit in range(127, -1, -1):
+        if y >> bit & 1:
+            z ^= x
+        x = (x >> 1) ^ (0xE1 << 120 if x & 1 else 0)
+    return z
+
+
+def gf_inverse(x):
+    result, power = 1 << 127, x
+    for _ in range(127):
+        power = gf_mul(power, power)
+        result = gf_mul(result, power)
+    return result
+
+
+def ghash(h, blocks):
+    total = 0
+    for block in blocks:
+        total = gf_mul(total ^ block, h)
+    return total
+
+
+def two_key_ciphertext(key_a, key_b, nonce, aad):
+    """One block and its tag that AES-GCM opens under both keys (Dodis et al. 2018: a salamander)."""
+    padded = aad + bytes(-len(aad) % 16)
+    head = [int.from_bytes(padded[at : at + 16]) for at in range(0, len(padded), 16)]
+    lengths = (8 * len(aad)) << 64 | 128
+    facts = []
+    for key in (key_a, key_b):
+        ecb = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+        h, mask = (int.from_bytes(ecb.update(block)) for block in (bytes(16), nonce + b"\0\0\0\1"))
+        facts.append((h, mask, ghash(h, [*head, 0, lengths])))
+    (h_a, mask_a, rest_a), (h_b, mask_b, rest_b) = facts
+    block = gf_mul(mask_a ^ mask_b ^ rest_a ^ rest_b, gf_inverse(gf_mul(h_a, h_a) ^ gf_mul(h_b, h_b)))
+    tag = ghash(h_a, [*head, block, lengths]) ^ mask_a
+    return block.to_bytes(16) + tag.to_bytes(16)
+
+
+def test_t28_a_ciphertext_that_two_keys_open_has_one_meaning_here():
+    run, other = run_of(), Secret(b"l" * 32)
+    keys = [
+        segment_key(rendition_key(key, run.key_name, run.suite, run.file_salt).reveal(), 0)
+        for key in (KEY, other)
+    ]
+    nonce, aad = run.nonce(0, is_last=True), run.aad(0, is_last=True)
+    forged = two_key_ciphertext(*keys, nonce, aad)
+    plain = [AESGCM(key).decrypt(nonce, forged, aad) for key in keys]
+    assert plain[0] != plain[1]
+    assert opener_of(run, count=1).open_segment(0, forged) == plain[0]
+    with pytest.raises(DamagedError, match="commitment"):
+        SegmentOpener(run, other, key_commitment(KEY, run.key_name), 1)
+
+
+async def test_t29_sealing_the_same_file_again_and_again_repeats_no_key_and_nonce(tmp_path):
+    path = tmp_path / "song"
+    path.write_bytes(os.urandom(100_000))
+    sealer = RenditionSealer(
+        blocks=MemoryBlockStore(10**12), random=secrets.token_bytes, limiter=trio.CapacityLimiter(1)
+    )
+    keys = TrackKeys(TRACK, b"t" * 32, Secret(b"r" * 32))
     seen = set()
-    for _ in range(10_000):
-        run = run_of(file_salt=os.urandom(32))
-        seen.add((run.file_salt, run.nonce(0, is_last=True)))
-    assert len(seen) == 10_000
+    with path.open("rb") as file:
+        encoded = Encoded(file.fileno(), 100_000, "opus", "audio/ogg", 160_000, 48_000, 2, 5000)
+        for _ in range(SEALS):
+            sealed = await sealer.seal(encoded, keys, 2, lambda _: None)
+            key = derive_track_key(keys.content_root, keys.salt, sealed.run.key_name)
+            key_rend = rendition_key(
+                key, sealed.run.key_name, sealed.run.suite, sealed.run.file_salt
+            ).reveal()
+            for index in range(sealed.layout.plan.count):
+                is_last = index == sealed.layout.plan.count - 1
+                seen.add((segment_key(key_rend, index), sealed.run.nonce(index, is_last=is_last)))
+    assert len(seen) == SEALS * sealed.layout.plan.count
 
 
 def test_the_artist_derives_the_same_key_again_and_another_for_each_name():
