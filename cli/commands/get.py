@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_bytes
+from cli.sound_file import check_free
 from marina.errors import UsageError
 
 
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Fetch everything that is not here yet; resumable."""
     daemon = Daemon(console)
     if args.save:
-        _check_free(args.save)
+        check_free(args.save)
     result: dict[str, object] = {}
     with console.progress("Fetching") as progress:
         for event in daemon.stream("/api/v1/get", {"target": args.id, "quality": args.quality}):
@@ -37,14 +38,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     saved = f" Saved as {clean(args.save)}." if args.save else ""
     console.result(result, f"{tracks} here, {size} fetched.{saved}")
     return 0
-
-
-def _check_free(path: Path) -> None:
-    """Say before anything is fetched that a file cannot be written."""
-    if path.exists():
-        raise UsageError(f"{clean(path)} exists already: choose another name")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {clean(path.parent)}: make it, or choose another")
 
 
 def _save(daemon: Daemon, args: argparse.Namespace, result: dict[str, object]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_bytes, human_time
-from marina.errors import MarinaError, NotFoundError, UsageError
+from cli.sound_file import check_free, write_sound
+from marina.errors import MarinaError, UsageError
 
 PLAYERS: dict[str, list[str]] = {
     "mpv": ["mpv", "--no-video", "--really-quiet", "--force-seekable=yes"],
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.result({**session, "url": url}, url)
         return 0
     if args.wav or args.pcm:
-        return _decode(url, args, session, console)
+        return _decode(daemon, session, args.wav or args.pcm, console, is_wav=bool(args.wav))
     player = next((command for name, command in PLAYERS.items() if shutil.which(name)), None)
     if player is None:
         link = daemon.post("/api/v1/player-link", {})["link"]
@@ -70,35 +70,15 @@ def _summary(facts: dict) -> str:  # type: ignore[type-arg]
     return f"first sound {sound} · {counted(len(facts['peers']), 'peer')} · {rate}/s · {fetched} fetched"
 
 
-def _decode(url: str, args: argparse.Namespace, session: dict, console: Console) -> int:  # type: ignore[type-arg]
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise NotFoundError(
-            "writing WAV or PCM needs ffmpeg: install it, or save the file itself with 'marina get --save'"
-        )
-    target = args.wav or args.pcm
-    if args.wav and str(target) == "-":
+def _decode(daemon: Daemon, session: dict, target: Path, console: Console, *, is_wav: bool) -> int:  # type: ignore[type-arg]
+    to_stdout = str(target) == "-"
+    if to_stdout and is_wav:
         raise UsageError("a WAV header needs a file; use --pcm - for standard output")
-    kind = ["-f", "wav"] if args.wav else ["-f", "s16le"]
-    out = "pipe:1" if str(target) == "-" else str(target)
-    command = [
-        ffmpeg,
-        "-nostdin",
-        "-y",
-        "-loglevel",
-        "error",
-        "-i",
-        url,
-        "-map",
-        "0:a:0",
-        *kind,
-        "-c:a",
-        "pcm_s16le",
-        out,
-    ]
-    code = subprocess.run(
-        command, check=False, stdout=sys.stdout.buffer if out == "pipe:1" else None
-    ).returncode
-    if code == 0 and out != "pipe:1":
-        console.result({**session, "file": str(target)}, f"Wrote {target}.")
-    return 0 if code == 0 else 1
+    if not to_stdout:
+        check_free(target)
+    pcm = write_sound(daemon.download(session["stream_url"]), None if to_stdout else target, is_wav=is_wav)
+    if not to_stdout:
+        facts = {"sample_rate_hz": pcm.sample_rate_hz, "channels": pcm.channels, "samples": pcm.samples}
+        shape = f"{pcm.sample_rate_hz} Hz, {counted(pcm.channels, 'channel')}, 16 bit"
+        console.result({**session, **facts, "file": str(target)}, f"Wrote {clean(target)}: {shape}.")
+    return 0

@@ -38,7 +38,8 @@ class Job:
     """One request; the file's descriptor travels beside the frame (SCM_RIGHTS).
 
     Attributes:
-        operation: ``probe``, ``tags``, ``artwork``, ``analyse``, ``encode`` or ``escape``.
+        operation: ``probe``, ``tags``, ``artwork``, ``analyse``, ``decode``, ``encode`` or
+            ``escape``.
         container: what the magic bytes said, see ``sniff``.
         bitrate_bps: of the encoding, else 0.
         start_ms, length_ms: the part to encode; length 0 means all of it.
@@ -135,6 +136,20 @@ class Analysis:
     loudness_mlufs: Annotated[int, Range(-200_000, 100_000)] | None
     pcm_sha256: Annotated[bytes, Size(32, 32)]
     damaged_packets: U32
+
+
+@record(None)
+@dataclass(frozen=True, slots=True)
+class PcmAudio:
+    """What decoding to samples came to; they went out as chunks, two bytes for each channel's sample.
+
+    Attributes:
+        samples: decoded per channel.
+    """
+
+    sample_rate_hz: Annotated[int, Range(1, 768_000)]
+    channels: Annotated[int, Range(1, 8)]
+    samples: U64
 
 
 @record(None)

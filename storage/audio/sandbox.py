@@ -27,6 +27,7 @@ from storage.audio.records import (
     EncodedAudio,
     EscapeReport,
     Job,
+    PcmAudio,
     RawTags,
 )
 from storage.audio.tags import Tags, tags_from_raw
@@ -136,6 +137,24 @@ class AudioSandbox:
     async def analyse(self, fd: int) -> Analysis:
         """Decode the whole file and return waveform, loudness, exact duration and PCM hash."""
         return await self._ask(fd, "analyse", Analysis, duration_ms=(await self.probe(fd)).duration_ms)
+
+    async def decode(self, fd: int, write: Write) -> PcmAudio:
+        """Decode to interleaved signed 16-bit samples; bytes go to ``write`` in pieces of at most 48 KiB.
+
+        When this raises, what was written is to be thrown away.
+        """
+        info = await self.probe(fd)
+        inspected = await trio.to_thread.run_sync(inspect, fd)
+        believed_ms = _believed_ms(info.duration_ms, inspected.size_bytes)
+        most_bytes = 2 * info.channels * info.sample_rate_hz * (believed_ms + 1000) // 1000 * 2
+        budget = _budget(believed_ms, most_bytes + _OUTPUT_SLACK_BYTES)
+        body, output_bytes = await self._work(fd, _job("decode", inspected), budget, write)
+        pcm = _decode(PcmAudio, body)
+        if output_bytes != 2 * pcm.channels * pcm.samples:
+            raise DamagedAudioError(
+                "The audio file could not be decoded: the decoder lost part of it. Try again."
+            )
+        return pcm
 
     async def encode_opus(
         self, fd: int, write: Write, *, bitrate_bps: int = STREAM_BITRATE_BPS

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from marina.schema import encode_record
 from storage.audio.decoder.analyse import analyse
+from storage.audio.decoder.decode import decode_pcm
 from storage.audio.decoder.encode import encode_opus
 from storage.audio.decoder.escape import try_to_escape
 from storage.audio.decoder.picture import PICTURE_BYTES_MAX, reencode_picture
@@ -31,6 +32,8 @@ def answer(job: Job, fd: int, write: Write) -> bytes:
             return encode_record(source.info)
         if job.operation == "analyse":
             return encode_record(analyse(source))
+        if job.operation == "decode":
+            return encode_record(decode_pcm(source, write))
         if job.operation == "encode":
             encoded = encode_opus(
                 source, write, bitrate_bps=job.bitrate_bps, start_ms=job.start_ms, length_ms=job.length_ms

@@ -119,6 +119,15 @@ def decoded_seconds(data):
     return float(subprocess.run(command, input=data, capture_output=True, check=True).stdout)
 
 
+async def test_every_format_decodes_to_the_samples_that_were_analysed(sandbox, clips):
+    for name in (*FORMATS, "mono.wav", "5.1.flac"):
+        with open_audio(clips / name) as fd:
+            pcm, facts = await collect(sandbox.decode, fd)
+            analysis = await sandbox.analyse(fd)
+        assert hashlib.sha256(pcm).digest() == analysis.pcm_sha256
+        assert (facts.samples, len(pcm)) == (analysis.samples, 2 * facts.channels * facts.samples)
+
+
 async def test_the_same_sound_gives_the_same_opus_bytes(clips):
     seen = set()
     for _ in range(2):
