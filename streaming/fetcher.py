@@ -95,6 +95,7 @@ class RenditionFetcher:
         """
         self._scheduler.found(await self._keeper.open())
         self._spare_memory()
+        failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             self.stats.started_s = trio.current_time()
             nursery.start_soon(self._store_arrivals)
@@ -103,10 +104,14 @@ class RenditionFetcher:
                 nursery.start_soon(self._find_providers, nursery)
             try:
                 yield self
+            except (Exception, GeneratorExit) as err:  # noqa: BLE001 - raised again below
+                failure = err  # the block's own error leaves as itself, not in a group
             finally:
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(deadline=trio.current_time() + _CLOSE_S, shield=True):
                     await self._keeper.close()
+        if failure is not None:
+            raise failure
 
     # For readers.
 

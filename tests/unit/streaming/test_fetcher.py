@@ -235,6 +235,12 @@ async def test_what_a_reader_left_behind_is_not_fetched(autojump_clock):
         assert twin.sent < len(sealed.segments) / 2
 
 
+async def test_an_error_of_the_caller_leaves_as_itself():
+    with pytest.raises(LookupError, match="the caller's own"):
+        async with fetcher_of(Sealed(os.urandom(100_000)), Source()).running():
+            raise LookupError("the caller's own")
+
+
 async def test_peers_are_let_go_when_everything_is_here():
     sealed = Sealed(os.urandom(500_000))
     async with fetcher_of(sealed, Source(Twin("a", sealed), Twin("b", sealed))).running() as fetcher:
