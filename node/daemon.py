@@ -49,6 +49,7 @@ from node.api.token_file import TokenFile
 from node.api.tokens import TokenAuthority
 from node.canary import LoopCanary
 from node.checks import register_checks
+from node.fuse import light_fuse
 from node.services import Services, build_services
 from node.settings import Settings
 from p2p import addresses
@@ -69,6 +70,8 @@ _OWNER_ONLY = 0o077
 """For the files that the database and the search index make themselves."""
 _GRACE_S = 0.3
 """For the reply to the request that asked to stop, and for others that are nearly done."""
+_FUSE_S = 4.6
+"""The whole stop; the parts have deadlines of their own, which could add up to more."""
 
 
 async def run_daemon(
@@ -217,6 +220,7 @@ class _Daemon:
             log.info("ready", extra={"context": {"url": api.url, "peer": services.host.peer_id}})
             on_ready(Running(services, api, codes))
             await self._stop.wait()
+            light_fuse(_FUSE_S)
             services.health.mark_ready(False)
             address_file.unlink(missing_ok=True)
             server.stop()
