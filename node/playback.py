@@ -128,8 +128,8 @@ class Playback:
             raise NotFoundError("no such play session: it may be over") from err
 
     def is_alive(self, session: PlaySession) -> bool:
-        """Return whether a player used the session lately, so that its ticket goes on."""
-        return trio.current_time() - session.used_s < IDLE_S
+        """Return whether a player read from the session in the last ten minutes, so that its ticket goes on."""
+        return session.is_read and trio.current_time() - session.used_s < IDLE_S
 
     def prefetch(self, session: PlaySession) -> None:
         """Fetch all of a session's rendition, not only what the player is near."""

@@ -51,6 +51,11 @@ class PlaySession:
         return self.rendition.layout.plaintext_bytes
 
     @property
+    def is_read(self) -> bool:
+        """Whether a player ever asked for its sound."""
+        return self._first_read_s is not None
+
+    @property
     def bytes_per_s(self) -> float:
         """Pace at which a player reads."""
         return max(1000.0, self.rendition.bitrate_bps / 8)

@@ -1,8 +1,8 @@
 """Tickets: the part of a stream address that stands for a token, because players send no headers.
 
 ``base64url(HMAC-SHA256(key, session ‖ expiry))`` over one session, which is one track at one quality.
-Five minutes to start with; while the session plays, each request that comes in time extends the
-session on the node, so that the address a player holds keeps working for the song.
+Five minutes to start with; once a player has read from it, the address keeps working until the player
+has been silent for ten minutes, so that a song can be paused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_ticket(key: Secret[bytes], ticket: str, *, now_s: int, is_alive: bool) 
         key: the node's ticket key.
         ticket: as issued.
         now_s: Unix time.
-        is_alive: the session was used within the last five minutes, so the expiry is waived.
+        is_alive: a player read from the session within the last ten minutes, so the expiry is waived.
 
     Raises:
         TicketError: forged or too old.

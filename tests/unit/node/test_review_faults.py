@@ -34,7 +34,7 @@ from storage.kv import Batch, MemoryKv, Table
 from storage.publish.publisher import Published, _reading
 from streaming.errors import NobodyHasItError
 from streaming.quality import Quality
-from tests.support.listening import KEY, Sealed, Source
+from tests.support.listening import KEY, Sealed, Source, filled_store, whole
 from tests.support.peers import seed
 
 BLOCK = b"a small block"
@@ -274,3 +274,16 @@ async def test_two_tabs_at_once_sign_one_version_after_the_other(autojump_clock)
         for _ in range(2):
             nursery.start_soon(routes.withdraw, ctx)
     assert one.announced == [2, 3]
+
+
+async def test_an_address_that_no_player_used_ends_after_five_minutes_and_a_used_one_goes_on():
+    sealed = Sealed(b"sound" * 1000)
+    store = await filled_store(sealed)
+    playback, track = one_song(sealed, store)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(playback.run)
+        session = await playback.open(track, Quality.ORIGINAL)
+        assert not playback.is_alive(session)
+        assert await whole(session) == sealed.plain
+        assert playback.is_alive(session)
+        nursery.cancel_scope.cancel()
