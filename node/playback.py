@@ -128,7 +128,7 @@ class Playback:
             raise NotFoundError("no such play session: it may be over") from err
 
     def is_alive(self, session: PlaySession) -> bool:
-        """Return whether a player read from the session in the last ten minutes, so that its ticket goes on."""
+        """Return whether a player read from it in the last ten minutes, so that its ticket goes on."""
         return session.is_read and trio.current_time() - session.used_s < IDLE_S
 
     def prefetch(self, session: PlaySession) -> None:
