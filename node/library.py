@@ -135,7 +135,8 @@ class Library:
             known = await self._catalog.release(item.release_id)
         except NotFoundError:
             return
-        if known.account == item.account and item.version > known.version:
+        is_newer = item.version > known.version or (item.version == known.version and cid != known.cid)
+        if known.account == item.account and is_newer:
             await self.bring(cid)
 
     async def knows(self, cid: Cid) -> bool:

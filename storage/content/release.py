@@ -131,11 +131,12 @@ def open_release(block: bytes) -> SignedRelease:
     return SignedRelease(release, block)
 
 
-def supersedes(newer: Release, older: Release) -> bool:
-    """Return whether ``newer`` replaces ``older``: same release, higher version (later time on a tie)."""
-    if newer.release_id != older.release_id:
-        return False
-    return (newer.version, newer.published_s) > (older.version, older.published_s)
+def precedence(version: int, published_s: int, cid: Cid) -> tuple[int, int, bytes]:
+    """Return what two manifests of one release are compared by: the greater one is in force.
+
+    The CID decides where an artist signed the same version twice, so that all nodes agree.
+    """
+    return version, published_s, bytes(cid)
 
 
 def _digest(release: Release, payload: bytes) -> bytes:

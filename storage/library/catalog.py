@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 import trio
 
+from marina.cid import Cid
 from marina.clock import Clock
 from marina.errors import MalformedError
 from marina.ids import TrackId, track_text
+from storage.content.release import precedence
 from storage.kv import KeyValueStore
 from storage.library.foreign import CatalogLimits, plan_evictions
 from storage.library.lookup import CatalogReader
@@ -275,7 +277,8 @@ def _replaces(new: ReleaseEntry, old: ReleaseEntry) -> bool:
     """Return whether ``new`` is a later version, or the same one with more to say about it."""
     if new.cid == old.cid:
         return True
-    return (new.version, new.published_s) > (old.version, old.published_s)
+    mine, theirs = (precedence(each.version, each.published_s, Cid(each.cid)) for each in (new, old))
+    return mine > theirs
 
 
 def _merge(new: TrackEntry, old: TrackEntry | None) -> TrackEntry:

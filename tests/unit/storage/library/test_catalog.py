@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from marina.clock import ManualClock
 from marina.errors import MalformedError, NotFoundError, UsageError
 from marina.ids import base32
 from storage.errors import DiskFullError, QuotaExceededError, StorageError
@@ -12,7 +13,7 @@ from storage.library.catalog import Catalog
 from storage.library.foreign import CatalogLimits
 from storage.library.models import ReleaseEntry, TrackEntry
 
-from .conftest import Shelf, make_id, make_release, make_track
+from .conftest import Shelf, make_cid, make_id, make_release, make_track
 
 
 async def consistency(shelf: Shelf) -> None:
@@ -59,6 +60,16 @@ async def test_a_later_version_replaces_and_an_older_one_does_not(shelf: Shelf) 
     assert not await shelf.add("r", "One", "Two")
     assert await shelf.titles() == {"Two", "Three"}
     await consistency(shelf)
+
+
+async def test_of_two_manifests_of_one_version_every_node_keeps_the_same() -> None:
+    cids = sorted((make_cid("signed once"), make_cid("signed twice")))
+    for order in (cids, cids[::-1]):
+        catalog = Catalog(MemoryKv(), clock=ManualClock(1_700_000_000))
+        for cid in order:
+            track = replace(make_track("One", "r", 1), release_cid=cid)
+            await catalog.add(make_release([track], cid=cid), [track])
+        assert (await catalog.release(make_id("release r"))).cid == cids[-1]
 
 
 async def test_fewer_known_tracks_of_the_same_version_take_none_away(shelf: Shelf) -> None:
