@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 30.0
 PASSPHRASE_TRIES = 3
+WORDS_CHARS_MAX = 4096
 WORDS_TEXT = """
 These 24 words are your account. Whoever has them is you; without them a lost disk is lost.
 Write them down now, on paper. They are shown again only after your passphrase: marina key words
@@ -74,6 +75,31 @@ def _nobody_to_ask(_: str) -> str:
         "a passphrase is needed and there is no terminal to ask for it: give --passphrase-fd N, or set "
         "MARINA_PASSPHRASE_FILE to the path of a file with mode 0600"
     )
+
+
+def read_words(descriptor: int | None) -> str:
+    """Return the 24 words as they were given, from a descriptor or typed without echo.
+
+    Raises:
+        UsageError: there is neither, or the descriptor gives no text.
+    """
+    from storage.identity.unlock import terminal_prompt
+
+    if descriptor is None:
+        if not sys.stdin.isatty():
+            raise UsageError("the words come from the terminal or from --words-fd N")
+        return terminal_prompt("The 24 words: ")
+    text: str | None
+    try:
+        with open(descriptor, encoding="utf-8") as source:  # noqa: PTH123 - a descriptor, not a path
+            text = source.read(WORDS_CHARS_MAX)
+    except (OSError, UnicodeDecodeError):
+        text = None
+    if text is None:  # raised out here because a decoding error holds what was read
+        raise UsageError(
+            f"descriptor {descriptor} gives no text: give --words-fd the number of an open descriptor"
+        )
+    return text
 
 
 def create_node(

@@ -122,6 +122,17 @@ def resolve_prefix(typed: str, known: Iterable[tuple[str, T]], *, noun: str) -> 
     return next(iter(found.values()))
 
 
+def parse_account(text: str) -> Account:
+    """Return the account of a hex address with ``0x``, in any case; MalformedError for anything else."""
+    try:
+        account = Account(bytes.fromhex(text.removeprefix("0x")))
+    except ValueError as err:
+        raise MalformedError(f"{text[:80]!r} is not a hexadecimal account") from err
+    if not text.startswith("0x") or len(account) != 20 or len(text) != 42:
+        raise MalformedError(f"{text[:80]!r} is not 0x and the 40 digits of an account")
+    return account
+
+
 def account_text(account: Account) -> str:
     """Return the EIP-55 checksummed hex address."""
     plain = account.hex()

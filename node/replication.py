@@ -12,7 +12,7 @@ import trio
 from marina.cid import Cid
 from marina.clock import Clock
 from marina.errors import MalformedError, MarinaError, NotPermittedError
-from marina.ids import Account, PeerId
+from marina.ids import Account, PeerId, parse_account
 from marina.schema import encode_record
 from node.discovery import Discovery
 from node.library import Library, Target
@@ -262,6 +262,7 @@ class Replication:
             is_open=self._settings.accept_pledges,
             offered_bytes=self._settings.offered_bytes,
             pledge_s_max=self._settings.pledge_length_s,
+            artists=frozenset(parse_account(each) for each in self._settings.accept_from),
         )
 
     async def _roots(self, release: Cid) -> Sequence[AuditedRoot]:

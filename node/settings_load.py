@@ -14,7 +14,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
-from marina.errors import UsageError
+from marina.errors import MalformedError, UsageError
+from marina.ids import parse_account
 from node.settings import PROFILES, ApiSettings, Settings
 from node.settings_file import flatten, read_file, write_value
 from node.settings_schema import SettingKey, all_keys, did_you_mean, find_key
@@ -113,6 +114,17 @@ def check_settings(settings: Settings) -> None:
         raise UsageError(
             "operator.offered is above storage.quota: offer less, or raise the quota with "
             "'marina config set storage.quota SIZE'"
+        )
+    for account in settings.operator.accept_from:
+        try:
+            parse_account(account)
+        except MalformedError as err:
+            raise UsageError(
+                f"operator.accept_from: {account!r:.80} is no account: 'marina id' prints one"
+            ) from err
+    if settings.operator.denylist and not Path(settings.operator.denylist).is_absolute():
+        raise UsageError(
+            f"operator.denylist: {settings.operator.denylist!r:.80} must be the whole path of a file"
         )
     for address in settings.swarm.listen:
         if not re.fullmatch(r"/(ip4|ip6|dns4|dns6)/[^/]+/tcp/\d{1,5}", address):

@@ -22,7 +22,7 @@ import trio
 
 from marina.cid import Cid, cid_text, parse_cid
 from marina.errors import MalformedError, NotPermittedError, UsageError
-from marina.ids import Account, ReleaseId, account_text, parse_release, release_text
+from marina.ids import Account, ReleaseId, account_text, parse_account, parse_release, release_text
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -67,7 +67,7 @@ def parse_denylist(text: str) -> DenySet:
             continue
         try:
             if line.startswith("0x"):
-                accounts.add(_account(line))
+                accounts.add(parse_account(line))
             elif line.startswith(("rl_", "marina:rl_")):
                 releases.add(parse_release(line))
             else:
@@ -161,16 +161,6 @@ class Denylist:
                 if str(err) != complained:
                     complained = str(err)
                     log.warning("denylist not read, the last one stays in force: %s", err)
-
-
-def _account(text: str) -> Account:
-    try:
-        account = Account(bytes.fromhex(text[2:]))
-    except ValueError as err:
-        raise MalformedError("not hexadecimal") from err
-    if len(account) != 20:
-        raise MalformedError("an account has 20 bytes")
-    return account
 
 
 def _read(path: Path, known: tuple[int, int] | None) -> tuple[str, tuple[int, int]] | None:

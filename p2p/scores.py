@@ -94,6 +94,13 @@ class ScoreBook:
             conduct.banned_until_s = until_s
             conduct.reason = reason
 
+    def unban(self, peer: PeerId) -> None:
+        """End a ban and forget the penalties that led to it; the peer begins anew."""
+        conduct = self._peers.get(peer)
+        if conduct is not None:
+            conduct.banned_until_s = 0.0
+            conduct.penalty = 0.0
+
     def is_banned(self, peer: PeerId) -> bool:
         """Return whether the peer is banned now."""
         conduct = self._peers.get(peer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from cli.console import Console
 from cli.start import (
@@ -12,10 +11,10 @@ from cli.start import (
     new_passphrase,
     operator_settings,
     passphrase_sources,
+    read_words,
     show_words,
 )
 from marina.errors import UsageError
-from marina.secret import Secret
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     if is_initialised(console):
         raise UsageError(f"{console.home} has a node already: start it with 'marina up'")
-    words = parse_words(_read_words(args)) if args.restore else None
+    words = parse_words(read_words(args.words_fd)) if args.restore else None
     sources = passphrase_sources(args.passphrase_fd)
     passphrase = new_passphrase(console, sources)
     flags = {"storage.quota": args.quota} if args.quota else {}
@@ -48,14 +47,3 @@ def run(args: argparse.Namespace, console: Console) -> int:
         {"home": str(console.home), "words": shown}, [text, *([show_words(made)] if shown else [])]
     )
     return 0
-
-
-def _read_words(args: argparse.Namespace) -> str:
-    if args.words_fd is not None:
-        with open(args.words_fd, encoding="utf-8") as source:  # noqa: PTH123 - a descriptor, not a path
-            return source.read(4096)
-    if not sys.stdin.isatty():
-        raise UsageError("the words come from the terminal or from --words-fd")
-    from storage.identity.unlock import terminal_prompt
-
-    return Secret(terminal_prompt("The 24 words: ")).reveal()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cli.api import Daemon
-from cli.console import Console, clean, human_bytes
+from cli.console import Console, clean, human_age, human_bytes
 from marina.errors import UsageError
 
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
@@ -52,7 +52,7 @@ def _list(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
             f"{each['score']:.2f}",
             human_bytes(each["bytes_per_s"]) + "/s",
             "–" if each["rtt_ms"] is None else f"{each['rtt_ms']} ms",
-            "banned" if each["banned"] else "",
+            f"banned for {human_age(each['bannedForS'])}" if each["banned"] else "",
         )
         for each in facts["items"]
     ]

@@ -42,7 +42,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _status(daemon.get(f"/api/v1/releases/{args.id}/status"), console)
     if args.action == "replicate":
         facts = daemon.post(f"/api/v1/releases/{args.id}/replicate", {"replicas": args.replicas})
-        return _status(facts, console)
+        _status(facts, console)
+        console.hint(f"See how it goes on: marina release status {clean(args.id)}")
+        return 0  # asked is done; operators answer and fetch while the node runs
     if args.action == "update":
         body: dict[str, object] = {key: getattr(args, key) for key in ("title", "artist", "terms")}
         if args.track:
@@ -99,7 +101,8 @@ def _status(facts: dict, console: Console) -> int:  # type: ignore[type-arg]
         facts,
         [
             f"{clean(facts['title'])}   replicas {count}   safe to close: {safe}",
-            *(console.table(("operator", "account", "state", "until", ""), rows) if rows else []),
+            *(console.table(("operator", "account", "state", "until", "reason"), rows) if rows else []),
+            f"{facts['message'][0].upper()}{facts['message'][1:]}.",
         ],
     )
     return 0 if facts["safe_to_close"] or not facts["wanted"] else 8

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cli.commands.init import _read_words
 from cli.console import Console, human_bytes
+from cli.start import read_words
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from storage.kv import LevelKv
     from storage.paths import Home
 
-    keys = derive_keys(words_seed(parse_words(_read_words(args))))
+    keys = derive_keys(words_seed(parse_words(read_words(args.words_fd))))
     key = BackupKey(account_of_key(keys.account_key.reveal()), keys.backup_key)
     if args.check:
         summary: Any = check_backup(args.file, key)

@@ -7,6 +7,9 @@ import time
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_age, human_bytes
+from marina.errors import EXIT_INTERRUPTED
+
+WATCH_EVERY_S = 2.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +20,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the status; exit 8 when a component is not healthy."""
     daemon = Daemon(console)
-    while True:
-        facts = daemon.get("/api/v1/status")
-        if args.watch:
+    if args.watch:
+        return _watch(daemon, console)
+    facts = daemon.get("/api/v1/status")
+    console.result(facts, _lines(facts))
+    return 0 if facts["health"] == "healthy" else 8
+
+
+def _watch(daemon: Daemon, console: Console) -> int:
+    try:
+        while True:
+            facts = daemon.get("/api/v1/status")
             console.clear()
-        console.result(facts, _lines(facts))
-        if not args.watch:
-            return 0 if facts["health"] == "healthy" else 8
-        time.sleep(2)
+            console.result(facts, _lines(facts))
+            time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # the way to end it, so there is nothing to say
 
 
 def _lines(facts: dict) -> list[str]:  # type: ignore[type-arg]

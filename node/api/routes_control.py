@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -22,10 +23,13 @@ from node.services import Services
 from p2p import addresses
 from p2p.announce import AnnounceHealth
 from p2p.links import is_link
+from p2p.peerid import to_libp2p
 from storage.backup import create_backup
 from storage.backup_schedule import backup_path
 from storage.gc import Collection
 from storage.repo import Reason, VerifyProgress
+
+log = logging.getLogger("marina.node")
 
 
 class ControlRoutes:
@@ -124,14 +128,20 @@ class ControlRoutes:
     async def ban(self, ctx: ApiContext) -> Reply:
         """Refuse a peer for a while."""
         peer = self._peer(ctx.body.text("peer", bytes_max=128))
-        await self._services.host.ban(peer, ctx.body.whole("seconds", 86_400, low=60, high=365 * 86_400))
+        if peer == self._services.host.peer_id:
+            raise UsageError("that is this node itself: name another peer, see 'marina peers'")
+        seconds = ctx.body.whole("seconds", 86_400, low=60, high=365 * 86_400)
+        context = {"peer": peer, "seconds": seconds, "reason": ctx.body.text("reason", "", bytes_max=1000)}
+        await self._services.host.ban(peer, seconds)
+        log.info("peer banned", extra={"context": context})
         return Reply.ok({"peer": peer})
 
     @route("POST", "/api/v1/peers/unban", scope=Scope.MODERATE_CONTENT)
     async def unban(self, ctx: ApiContext) -> Reply:
         """Let a peer in again."""
         peer = self._peer(ctx.body.text("peer", bytes_max=128))
-        self._services.host.scores.ban(peer, 0.0)
+        self._services.host.scores.unban(peer)
+        log.info("peer unbanned", extra={"context": {"peer": peer}})
         return Reply.ok({"peer": peer})
 
     @route("GET", "/api/v1/repo/stat", scope=Scope.READ_MUSIC)
@@ -220,9 +230,15 @@ class ControlRoutes:
         found = [peer for peer in known if peer == typed or peer.endswith(typed) or peer.startswith(typed)]
         if len(set(found)) == 1:
             return found[0]
-        if len(typed) > 40:
-            return PeerId(typed)
-        raise NotFoundError(f"no peer {typed!r} is connected: see 'marina peers'")
+        if len(set(found)) > 1:
+            raise UsageError(f"{typed!r} fits {len(set(found))} peers: give more of its id")
+        try:
+            to_libp2p(PeerId(typed))  # of a peer that is not connected only a whole id will do
+        except MalformedError as err:
+            raise NotFoundError(
+                f"no peer {typed!r} is connected: see 'marina peers', or give its whole id"
+            ) from err
+        return PeerId(typed)
 
 
 def _provide(health: AnnounceHealth) -> dict[str, object]:

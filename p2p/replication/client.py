@@ -36,13 +36,24 @@ _HEADER_BYTES_MAX = 128
 _FRAME_S = 8.0
 
 
+_REFUSALS = {
+    Answer.NOT_OFFERED: "it offers no space any more",
+    Answer.NO_SPACE: "it has no space left for this release",
+    Answer.POLICY: "its rules do not allow this artist, this size or this long",
+    Answer.DENIED: "its denylist names this release or this artist",
+    Answer.UNKNOWN: "it has no pledge for this release",
+    Answer.BUSY: "it is busy",
+    Answer.NOT_YOURS: "this device's binding to the account has run out",
+}
+
+
 class PledgeRefusedError(P2PError):
     """The operator answered, and the answer is no."""
 
     code = "pledge_refused"
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__(f"the operator refused: {answer.name.lower().replace('_', ' ')}")
+        super().__init__(f"the operator refused: {_REFUSALS.get(answer, answer.name.lower())}")
         self.answer = answer
 
 

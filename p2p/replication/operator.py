@@ -16,7 +16,7 @@ from marina.errors import MalformedError, MarinaError
 from marina.ids import Account, PeerId
 from marina.ratelimit import TokenBucket
 from marina.schema import encode_record
-from p2p.denylist import Denylist
+from p2p.denylist import DeniedError, Denylist
 from p2p.framing import FrameReader, pack
 from p2p.host import Host
 from p2p.peerkey import key_of_peer
@@ -276,7 +276,7 @@ class Operator:
                 await self._note(release, Progress.FETCHING, have)
                 await trio.sleep(1.0)
 
-        outcome = Progress.FAILED
+        outcome: Progress | None = Progress.FAILED
         try:
             with self._active[release]:
                 async with trio.open_nursery() as nursery:
@@ -286,6 +286,8 @@ class Operator:
                 if outcome is Progress.COMPLETE:
                     self._not_before_s.pop(release, None)
                     await self._note(release, outcome, kept.size_bytes)
+                elif outcome is None:
+                    await self._book.end(release)
                 else:
                     pause_s = self._config.retry_s * self._rng.uniform(0.5, 1.5)
                     self._not_before_s[release] = self._clock.monotonic_s() + pause_s
@@ -300,11 +302,16 @@ class Operator:
         except MarinaError as err:  # a full disk: the copy is looked at again after the next start
             log.warning("a pledge's progress was not saved: %s", err)
 
-    async def _fetch_once(self, kept: Kept, report: Callable[[int], None]) -> Progress:
+    async def _fetch_once(self, kept: Kept, report: Callable[[int], None]) -> Progress | None:
+        """Return how far the copy came, None for a pledge that must not be kept."""
         release = Cid(kept.release)
         try:
             self._denylist.check(cids=[release])
             await self._store.fetch(release, PeerId(kept.source), kept.size_bytes, report)
+        except DeniedError as err:
+            # An ask names a manifest and an account; what else the list denies shows in the manifest.
+            log.warning("a pledge is given up: %s", err, extra={"context": {"release": cid_text(release)}})
+            return None
         except MarinaError as err:
             context = {"release": cid_text(release), "cause": str(err)[:200]}
             log.warning("a pledged release was not fetched yet", extra={"context": context})

@@ -27,6 +27,7 @@ class PledgePolicy:
         release_bytes_max: largest release.
         pledge_s_max: longest pledge.
         per_artist_max: pledges of one artist's account.
+        artists: the only accounts that it pledges for; empty is everyone.
     """
 
     is_open: bool = False
@@ -34,6 +35,7 @@ class PledgePolicy:
     release_bytes_max: int = 4 << 30
     pledge_s_max: int = 30 * DAY_S
     per_artist_max: int = 64
+    artists: frozenset[Account] = frozenset()
 
 
 @record("marina/kept/1")
@@ -109,6 +111,8 @@ class PledgeBook:
         now_s = self._clock.now_s()
         if not policy.is_open:
             return Answer.NOT_OFFERED
+        if policy.artists and ask.account not in policy.artists:
+            return Answer.POLICY
         known = self._kept.get(Cid(ask.release_cid))
         if known is not None and known.artist != ask.account:
             return Answer.POLICY

@@ -22,10 +22,10 @@ from p2p.peerid import short, to_libp2p
 from p2p.peerkey import peer_of_key
 from p2p.replication.audit import AuditedRoot, Auditor
 from p2p.replication.campaigns import CampaignBook
-from p2p.replication.client import PledgeClient
+from p2p.replication.client import PledgeClient, PledgeRefusedError
 from p2p.replication.planner import Candidate, Planner, Replica, Stage
 from p2p.vicinity import remote_address
-from p2p.wire.pledge import PROTOCOL, Offer, Progress
+from p2p.wire.pledge import PROTOCOL, Answer, Offer, Progress
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -291,6 +291,10 @@ class Replicator:
             try:
                 await self._connect_to(peer)
                 progress, have_bytes = await self._client.status(peer, release)
+            except PledgeRefusedError as err:
+                if err.answer is Answer.UNKNOWN:
+                    planner.failed(peer, "the operator gave its pledge up", self._clock.now_s())
+                return
             except MarinaError as err:
                 log.debug("no status from %s: %s", short(peer), err)  # the planner's deadline decides
                 return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from storage.quota import Quota
 
 MUSIC = sorted(Path(immich_memories_music.__file__).parent.rglob("*.opus"))
 KEY = b"\x07" * 32
+NOBODY = 65_534
 
 
 class Owner:
@@ -204,10 +207,29 @@ async def test_an_update_keeps_the_ids_and_a_withdrawal_ends_the_release(tmp_pat
         assert anew.signed.release.release_id != first.signed.release.release_id
 
 
-async def test_an_unreadable_folder_is_named(tmp_path, album):
-    if os.geteuid() == 0:
-        pytest.skip("root reads every folder")
+@pytest.fixture
+def nobodys_folder() -> Iterator[Path]:
+    """A folder of an unprivileged user, as whom the test goes on: root reads every folder."""
+    with tempfile.TemporaryDirectory() as name:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(name, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+async def test_an_unreadable_folder_is_named(nobodys_folder):
+    album = nobodys_folder / "album"
+    album.mkdir()
+    (album / "song.opus").write_bytes(b"OggS")
     album.chmod(0)
-    async with node_at(tmp_path) as node:
-        with pytest.raises(NotPermittedError, match="cannot be read"):
-            await node.publish(album)
+    try:
+        async with node_at(nobodys_folder) as node:
+            with pytest.raises(NotPermittedError, match=r"album.*cannot be read"):
+                await node.publish(album)
+    finally:
+        album.chmod(0o700)

@@ -52,6 +52,18 @@ def test_rare_mistakes_decay_and_never_ban() -> None:
     assert book.score(A).penalty < 11
 
 
+def test_unbanning_ends_a_ban_at_once_and_the_next_mistake_does_not_bring_it_back() -> None:
+    book = ScoreBook(clock=ManualClock())
+    book.unban(A)  # a stranger: nothing to end
+    for _ in range(20):
+        book.malformed(A)
+    assert book.is_banned(A)
+    book.unban(A)
+    assert not book.is_banned(A)
+    assert book.ban_reason(A) is None
+    assert not book.malformed(A)
+
+
 def test_a_shorter_ban_does_not_end_a_longer_one() -> None:
     clock = ManualClock()
     book = ScoreBook(clock=clock)
