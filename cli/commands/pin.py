@@ -22,10 +22,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     daemon = Daemon(console)
     if args.action == "ls":
         facts = daemon.get("/api/v1/pins")
-        rows = [
-            (clean(each["title"]), each["why"], human_bytes(each["bytes"]), each["id"][:14])
-            for each in facts["items"]
-        ]
+        rows = [(clean(each["title"]), each["why"], _size(each), each["id"][:14]) for each in facts["items"]]
         console.result(
             facts, console.table(("what", "why", "size", "id"), rows) if rows else "Nothing is pinned."
         )
@@ -43,3 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 result = event
     console.result(result, f"Pinned {clean(result.get('title', args.id))}.")
     return 0
+
+
+def _size(item: dict) -> str:  # type: ignore[type-arg]
+    return "incomplete" if item["bytes"] is None else human_bytes(item["bytes"])

@@ -9,6 +9,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from marina.cid import Cid
+from marina.errors import MalformedError, NotFoundError
 from marina.ids import ReleaseId, release_text, track_text
 from marina.secret import Secret
 from node.api.reply import IMMUTABLE, Reply
@@ -146,16 +147,19 @@ class MusicRoutes:
         for entry in page.items:
             why = await self._services.blocks.pins.retention(Cid(entry.cid))
             if why > Retention.SWARM and not entry.is_withdrawn:
-                target = await self._library.resolve_release_cid(Cid(entry.cid))
-                items.append(
-                    {
-                        "id": release_text(ReleaseId(entry.release_id)),
-                        "title": entry.title,
-                        "why": why.name.lower(),
-                        "bytes": release_bytes(target),
-                    }
-                )
+                item = {
+                    "id": release_text(ReleaseId(entry.release_id)),
+                    "title": entry.title,
+                    "why": why.name.lower(),
+                }
+                items.append({**item, **await self._pinned_bytes(Cid(entry.cid))})
         return Reply.ok({"items": items})
+
+    async def _pinned_bytes(self, release: Cid) -> dict[str, object]:
+        try:
+            return {"bytes": release_bytes(await self._library.resolve_release_cid(release))}
+        except (NotFoundError, MalformedError) as err:
+            return {"bytes": None, "error": str(err)}  # one that is incomplete hides no other
 
     @route("DELETE", "/api/v1/pins/{target}", scope=Scope.ADMIN)
     async def unpin(self, ctx: ApiContext) -> Reply:

@@ -13,8 +13,10 @@ import trio
 
 from marina.cid import RAW, Cid, cid_of
 from marina.clock import ManualClock
-from marina.errors import MalformedError
+from marina.errors import MalformedError, NotFoundError
 from marina.ids import Account, PeerId, ReleaseId
+from marina.secret import Secret
+from node.api.routes_music import MusicRoutes
 from node.api.routes_publish import PublishRoutes
 from node.playback import Playback
 from node.providers import SwarmProviders
@@ -32,6 +34,7 @@ from storage.content.track import TrackManifest
 from storage.errors import DiskFullError
 from storage.kv import Batch, MemoryKv, Table
 from storage.publish.publisher import Published, _reading
+from storage.retention import Retention
 from streaming.errors import NobodyHasItError
 from streaming.quality import Quality
 from tests.support.listening import KEY, Sealed, Source, filled_store, whole
@@ -287,3 +290,36 @@ async def test_an_address_that_no_player_used_ends_after_five_minutes_and_a_used
         assert await whole(session) == sealed.plain
         assert playback.is_alive(session)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_pinned_release_that_is_incomplete_hides_no_other():
+    whole_cid, gone_cid = cid_of(b"whole"), cid_of(b"gone")
+
+    class Shelf:
+        async def newest_releases(self, *, limit):
+            await trio.lowlevel.checkpoint()
+            entries = [
+                SimpleNamespace(cid=cid, release_id=bytes(32), title="", is_withdrawn=False)
+                for cid in (gone_cid, whole_cid)
+            ]
+            return SimpleNamespace(items=entries[:limit])
+
+        async def retention(self, cid):
+            await trio.lowlevel.checkpoint()
+            return Retention.PINNED
+
+        async def resolve_release_cid(self, cid):
+            await trio.lowlevel.checkpoint()
+            if cid == gone_cid:
+                raise NotFoundError("no peer that may have it is reachable")
+            return SimpleNamespace(tracks=())
+
+    shelf = Shelf()
+    services = SimpleNamespace(
+        catalog=shelf, library=shelf, playback=None, blocks=SimpleNamespace(pins=shelf), jobs=None
+    )
+    routes = MusicRoutes(services=services, ticket_key=Secret(bytes(32)))
+    reply = await routes.pins(None)
+    first, second = reply.data["items"]
+    assert (first["bytes"], first["error"]) == (None, "no peer that may have it is reachable")
+    assert second["bytes"] > 0
