@@ -43,7 +43,7 @@ _REFUSALS = {
     Answer.DENIED: "its denylist names this release or this artist",
     Answer.UNKNOWN: "it has no pledge for this release",
     Answer.BUSY: "it is busy",
-    Answer.NOT_YOURS: "this device's binding to the account has run out",
+    Answer.NOT_YOURS: "it does not accept this device's binding to the account",
 }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -14,7 +14,7 @@ from marina.errors import MalformedError, NetworkError
 from marina.ids import PeerId
 from p2p.chunk.client import ChunkClient, Want
 from p2p.chunk.server import ChunkServer
-from p2p.denylist import Denylist, DenySet
+from p2p.denylist import DeniedError, Denylist, DenySet
 from p2p.framing import pack
 from p2p.host import Host
 from p2p.peerkey import key_of_peer
@@ -49,6 +49,7 @@ class Shelf:
     segments: MemorySegments = field(default_factory=lambda: MemorySegments({}, ROOT))
     free: int = 10**9
     fails: int = 0
+    denies: bool = False
     skip: frozenset[int] = frozenset()
     dropped: list[Cid] = field(default_factory=list)
 
@@ -56,6 +57,8 @@ class Shelf:
         return self.free
 
     async def fetch(self, release: Cid, source: PeerId, size_bytes: int, report) -> None:
+        if self.denies:
+            raise DeniedError("the denylist names it")
         if self.fails:
             self.fails -= 1
             raise NetworkError("nobody delivers it now")
@@ -276,6 +279,28 @@ async def test_a_pledge_is_signed_for_exactly_what_was_asked_and_asking_again_re
         assert offer.free_bytes == POLICY.offered_bytes - SIZE
 
 
+async def test_a_pledge_whose_release_turns_out_to_be_denied_is_given_up_and_the_artist_is_told():
+    operator = Node("op", shelf={"denies": True})
+    async with stage(operator) as (artist, nursery):
+        service = replicator(artist, MemoryKv())
+        await nursery.start(service.run)
+        await service.replicate(RELEASE, wanted=1, size_bytes=SIZE, duration_s=DAY)
+        await until(lambda: [each.stage for each in service.status(RELEASE).replicas] == [Stage.FAILED])
+        assert "gave its pledge up" in service.status(RELEASE).replicas[0].reason
+        assert operator.book.get(RELEASE) is None
+
+
+async def test_an_operator_pledges_only_for_the_accounts_that_it_accepts():
+    operator = Node("op", policy=replace(POLICY, artists=frozenset({identity("somebody").account})))
+    async with stage(operator) as (artist, _):
+        client = PledgeClient(host=artist.host, identity=artist.identity)
+        asked = {"release": RELEASE, "size_bytes": SIZE, "until_s": SystemClock().now_s() + 60}
+        with pytest.raises(PledgeRefusedError, match="rules"):
+            await client.ask(operator.host.peer_id, **asked, nonce=b"n" * 16)
+        operator.policy = replace(POLICY, artists=frozenset({artist.identity.account}))
+        assert (await client.ask(operator.host.peer_id, **asked, nonce=b"n" * 16)).bytes == SIZE
+
+
 async def test_a_pledge_that_ends_is_let_go():
     operator = Node("op", check_every_s=0.1)
     async with stage(operator) as (artist, _):
@@ -285,7 +310,7 @@ async def test_a_pledge_that_ends_is_let_go():
             operator.host.peer_id, release=RELEASE, size_bytes=SIZE, until_s=until_s, nonce=b"n" * 16
         )
         await until(lambda: operator.shelf.dropped == [RELEASE])
-        with pytest.raises(PledgeRefusedError, match="unknown"):
+        with pytest.raises(PledgeRefusedError, match="no pledge"):
             await client.status(operator.host.peer_id, RELEASE)
 
 
@@ -295,7 +320,7 @@ async def test_an_ask_with_a_foreign_binding_or_a_forged_signature_gets_nothing(
         own, other = artist.identity, identity("somebody")
         stolen = Identity(other.account, own.signer, other.binding, own.check_binding)
         client = PledgeClient(host=artist.host, identity=stolen)
-        with pytest.raises(PledgeRefusedError, match="not yours"):
+        with pytest.raises(PledgeRefusedError, match="binding"):
             await client.ask(
                 operator.host.peer_id, release=RELEASE, size_bytes=1, until_s=2**40, nonce=b"n" * 16
             )
