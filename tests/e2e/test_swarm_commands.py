@@ -84,7 +84,7 @@ def test_a_link_plays_on_an_empty_home_that_knows_no_other_address(swarm: Swarm,
         assert not saved.with_name("saved.opus.part").exists()
         again = stranger.try_run("get", track, "--save", str(saved))
         assert again.code == 2
-        assert "exists already" in again.erroror
+        assert "exists already" in again.error
 
         # What is here plays without anybody else.
         session = stranger.run("--offline", "play", swarm.tracks[2], "--url", "--quality", "original")
