@@ -170,7 +170,9 @@ def build_services(
         search=SwarmSearch(host=host, library=library, swarm=swarm),
         search_server=SearchServer(
             host=host,
-            search=local_hits(library, blocks, is_answering=settings.swarm.answer_searches),
+            search=local_hits(
+                library, blocks, is_answering=settings.swarm.answer_searches, is_denied=is_denied
+            ),
             denylist=denylist,
             clock=clock,
         ),

@@ -72,14 +72,17 @@ class SwarmSearch:
 
 
 def local_hits(
-    library: Library, blocks: BlockStore, *, is_answering: bool
+    library: Library, blocks: BlockStore, *, is_answering: bool, is_denied: Callable[[Cid], bool]
 ) -> Callable[[str, int], Awaitable[Sequence[ReleaseHit]]]:
-    """Return the search that peers get: releases whose manifests are here, by CID with their signature."""
+    """Return the search that peers get: releases whose manifests are here, by CID with their signature.
+
+    What is denied is left out here, where the release behind a manifest is known; a hit names no release id.
+    """
 
     async def search(query: str, limit: int) -> Sequence[ReleaseHit]:
         hits: list[ReleaseHit] = []
         for cid in await library.local_releases(query, limit) if is_answering else []:
-            hit = await _hit(blocks, cid)
+            hit = None if is_denied(cid) else await _hit(blocks, cid)
             if hit is not None:
                 hits.append(hit)
         return hits

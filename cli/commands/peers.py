@@ -8,6 +8,7 @@ from cli.api import Daemon
 from cli.console import Console, clean, human_age, human_bytes
 from marina.errors import UsageError
 
+BAN_S_MIN, BAN_S_MAX = 60, 365 * 86_400
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 
 
@@ -63,6 +64,9 @@ def _list(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
 
 def _seconds(text: str) -> int:
     unit = _UNITS_S.get(text[-1:])
-    if unit is None or not text[:-1].isdigit():
+    if unit is None or not (text[:-1].isascii() and text[:-1].isdigit()):
         raise UsageError(f"{text!r} is no span of time: write 30m, 24h or 7d")
-    return int(text[:-1]) * unit
+    span_s = int(text[:-1][:9]) * unit
+    if not BAN_S_MIN <= span_s <= BAN_S_MAX:
+        raise UsageError(f"--for {text}: a ban lasts from 1m to 365d")
+    return span_s

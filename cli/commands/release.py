@@ -42,9 +42,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _status(daemon.get(f"/api/v1/releases/{args.id}/status"), console)
     if args.action == "replicate":
         facts = daemon.post(f"/api/v1/releases/{args.id}/replicate", {"replicas": args.replicas})
-        _status(facts, console)
-        console.hint(f"See how it goes on: marina release status {clean(args.id)}")
-        return 0  # asked is done; operators answer and fetch while the node runs
+        console.result(facts, _summary(facts))
+        if facts["wanted"]:
+            console.hint(f"Operators are asked now. What they say: marina release status {clean(args.id)}")
+        return 0  # they answer and fetch while the node runs
     if args.action == "update":
         body: dict[str, object] = {key: getattr(args, key) for key in ("title", "artist", "terms")}
         if args.track:
@@ -86,23 +87,20 @@ def _list(daemon: Daemon, console: Console) -> int:
 
 def _status(facts: dict, console: Console) -> int:  # type: ignore[type-arg]
     rows = [
-        (
-            each["peer"][-8:],
-            each["account"][:12],
-            each["state"],
-            human_date(each["until"]),
-            clean(each["reason"]),
-        )
+        (each["peer"][-8:], each["account"][:12], each["state"], human_date(each["until"]))
         for each in facts["pledges"]
     ]
+    lines = [
+        _summary(facts),
+        *(console.table(("operator", "account", "state", "until"), rows) if rows else []),
+        *(f"! {each['peer'][-8:]}: {clean(each['reason'])}" for each in facts["pledges"] if each["reason"]),
+        f"{facts['message'][0].upper()}{facts['message'][1:]}.",
+    ]
+    console.result(facts, lines)
+    return 0 if facts["safe_to_close"] or not facts["wanted"] else 8
+
+
+def _summary(facts: dict) -> str:  # type: ignore[type-arg]
     safe = "yes" if facts["safe_to_close"] else "no"
     count = f"{facts['replicas']}/{facts['wanted']}"
-    console.result(
-        facts,
-        [
-            f"{clean(facts['title'])}   replicas {count}   safe to close: {safe}",
-            *(console.table(("operator", "account", "state", "until", "reason"), rows) if rows else []),
-            f"{facts['message'][0].upper()}{facts['message'][1:]}.",
-        ],
-    )
-    return 0 if facts["safe_to_close"] or not facts["wanted"] else 8
+    return f"{clean(facts['title'])}   replicas {count}   safe to close: {safe}"
