@@ -35,6 +35,9 @@ _AHEAD_IN_MEMORY_BYTES = 4 * 1024 * 1024
 _PEERS_MAX = 16
 _LOOK_TIMEOUT_S = 60.0
 _CLOSE_S = 1.5
+_GATHER_S = 0.25
+"""So long after the first peer only what is played next is asked for, that others get a share of the song."""
+_PEERS_ENOUGH = 3
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class RenditionFetcher:
         self._arrived = trio.Event()
         self._needs_peers = trio.Event()
         self._cursors = 0
+        self._ready = 0
         self._send, self._receive = trio.open_memory_channel[tuple[PeerId, Delivery]](_QUEUE_SEGMENTS)
 
     @asynccontextmanager
@@ -192,6 +196,11 @@ class RenditionFetcher:
     def peer_ready(self, peer: PeerId) -> None:
         """Count in a peer that can be asked now; until then it holds up no segment."""
         self._scheduler.add_peer(peer, None)
+        self._ready += 1
+        if self._ready == 1:
+            self._scheduler.gather_peers(trio.current_time() + _GATHER_S)
+        elif self._ready == _PEERS_ENOUGH:
+            self._scheduler.gather_peers(trio.current_time())
         self._wake.set()
 
     def peer_ended(self, task: PeerTask) -> None:

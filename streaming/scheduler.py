@@ -96,6 +96,7 @@ class Scheduler:
         self._wants_all = False
         self._backlog: list[int] = []
         self._backlog_made_s = float("-inf")
+        self._gathers_until_s = float("-inf")
         self.received_bytes = 0
         self.wasted_bytes = 0
 
@@ -112,6 +113,10 @@ class Scheduler:
         if link:
             for index in link.asked:
                 self._release(peer, index)
+
+    def gather_peers(self, until_s: float) -> None:
+        """Ask only for what is urgent until then, so that peers who are about to come get their share."""
+        self._gathers_until_s = until_s
 
     def found(self, here: frozenset[int]) -> None:
         """Count segments in that turned out to be on this node."""
@@ -205,8 +210,11 @@ class Scheduler:
                 if deadline_s - now_s <= self._config.urgent_s:
                     self._hedge(index, now_s, batches, deadline_s=deadline_s)
                 continue
+            is_urgent = deadline_s - now_s <= self._config.urgent_s
+            if not is_urgent and now_s < self._gathers_until_s and not self._wants_all:
+                continue
             peer = self._choose(index, now_s, deadline_s=deadline_s)
-            if peer is None and deadline_s - now_s <= self._config.urgent_s:
+            if peer is None and is_urgent:
                 peer = self._make_room(index, now_s, pressing, cancels, batches)
             self._ask(peer, index, now_s, batches)
         if self._wants_all:
@@ -220,7 +228,7 @@ class Scheduler:
             return 60.0
         if self._owners:
             return 0.1
-        return _BACKLOG_EVERY_S if self._wants_all and self._peers else 1.0
+        return _BACKLOG_EVERY_S if self._peers else 1.0
 
     # Order behind the deadlines.
 

@@ -138,6 +138,15 @@ def test_a_stalled_peer_is_broken_off_and_its_segments_go_to_another():
     assert set(first) <= set(asked(scheduler.actions(5.2), B))
 
 
+def test_while_peers_gather_only_what_is_played_next_is_asked_for():
+    scheduler = scheduler_of(A, here={0, PLAN.count - 2, PLAN.count - 1})
+    scheduler.demand.set_cursor(1, 1, 40_000, 0.0)
+    scheduler.gather_peers(0.25)
+    assert asked(scheduler.actions(0.0)) == [1, 2, 3]
+    scheduler.add_peer(B, None)
+    assert asked(scheduler.actions(0.3), B)
+
+
 def test_a_peer_that_is_slow_and_not_silent_is_not_broken_off():
     scheduler = scheduler_of(A, B)
     actions = scheduler.actions(0.0)
