@@ -52,4 +52,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"  # as it is typed
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

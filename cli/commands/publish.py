@@ -47,7 +47,8 @@ def _lines(result: dict, *, is_dry_run: bool) -> list[str]:  # type: ignore[type
     lines += [f"skipped {clean(each['file'])}: {clean(each['reason'])}" for each in result.get("skipped", [])]
     tracks = result["tracks"]
     lines += [
-        f"  {i:>2}  {clean(track['title'])} — {clean(track['artist'])}" for i, track in enumerate(tracks, 1)
+        f"  {i:>2}  {clean(' — '.join(filter(None, (track['title'], track['artist']))))}"
+        for i, track in enumerate(tracks, 1)
     ]
     if is_dry_run:
         count, size = counted(len(tracks), "track"), human_bytes(result["bytes"])

@@ -6,6 +6,8 @@ import argparse
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_bytes
+from cli.start import is_initialised
+from marina.errors import NotFoundError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,8 @@ def _repair(console: Console) -> int:
     from storage.repair import repair_database
 
     home = Home(console.home)
+    if not is_initialised(console):
+        raise NotFoundError(f"{console.home} has no node: make one with 'marina init' or 'marina up'")
 
     async def repair() -> str:
         return str(await repair_database(home.meta, home.backups, clock=SystemClock()))
@@ -93,6 +97,8 @@ def _verify(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
     damaged, healed = int(str(result.get("damaged", 0))), int(str(result.get("healed", 0)))
     text = f"checked {counted(int(str(result['checked'])), 'block')}, {damaged} damaged or missing"
     console.result(result, text + (f", {healed} fetched again" if args.heal else ""))
-    if damaged > healed:
+    if damaged > healed and args.heal:
+        console.hint("Nobody who is connected has the rest. Connect to a node that keeps it, and try again.")
+    elif damaged > healed:
         console.hint("Damaged bytes are never served. Fetch them again with: marina repo verify --heal")
     return 8 if damaged > healed else 0
