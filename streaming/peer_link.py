@@ -31,6 +31,7 @@ class PeerLink:
         partial_bytes: of those, what has come of segments that are not counted in yet.
         rate_bps: bytes a second while it was busy, moving average; 0 before the first bytes.
         is_proven: whether it ever delivered a sound segment.
+        is_new: whether it was never asked for anything.
         latency_s: time to the first answer after being idle, moving average.
         progress_s: when it delivered last, or was first asked after being idle.
         strikes: failures in a row; from the second on it sits out, longer each time.
@@ -45,6 +46,7 @@ class PeerLink:
     partial_bytes: int = 0
     rate_bps: float = 0.0
     is_proven: bool = False
+    is_new: bool = True
     latency_s: float = 0.05
     progress_s: float = 0.0
     strikes: int = 0
@@ -84,6 +86,7 @@ class PeerLink:
         if not self.asked:
             self._busy_since_s, self._busy_bytes, self._is_first_answer = now_s, 0, True
             self.progress_s, self._drip_bytes = now_s, 0
+        self.is_new = False
         self.asked[index] = now_s
         self.asked_bytes += size_bytes
 

@@ -213,7 +213,8 @@ class Scheduler:
             is_urgent = deadline_s - now_s <= self._config.urgent_s
             if not is_urgent and now_s < self._gathers_until_s and not self._wants_all:
                 continue
-            peer = self._choose(index, now_s, deadline_s=deadline_s)
+            peer = None if is_urgent else self._untried(index, now_s)
+            peer = peer or self._choose(index, now_s, deadline_s=deadline_s)
             if peer is None and is_urgent:
                 peer = self._make_room(index, now_s, pressing, cancels, batches)
             self._ask(peer, index, now_s, batches)
@@ -249,7 +250,7 @@ class Scheduler:
         while self._backlog and self._has_capacity(now_s):
             index = self._backlog[-1]
             if index in self._missing and index not in self._owners:
-                peer = self._choose(index, now_s)
+                peer = self._untried(index, now_s) or self._choose(index, now_s)
                 if peer is None and self._is_obtainable(index, now_s):
                     return  # its turn comes with the next room
                 # What nobody can give now is met again in the next round of the backlog.
@@ -297,6 +298,13 @@ class Scheduler:
                 best, best_s = peer, expected_s
         is_too_slow = now_s + best_s > deadline_s and 2 * busy_s < best_s
         return None if is_too_slow else best
+
+    def _untried(self, index: int, now_s: float) -> PeerId | None:
+        """Return a peer that was never asked: what is not urgent tells once what it is worth."""
+        for peer, link in self._peers.items():
+            if link.is_new and self._may_ask(link, index, now_s):
+                return peer
+        return None
 
     def _is_obtainable(self, index: int, now_s: float) -> bool:
         return any(self._may_ask(link, index, now_s) for link in self._peers.values())
