@@ -27,8 +27,8 @@ from streaming.providers import Delivery, Provider, ProviderSource
 from streaming.scheduler import Cancel, Scheduler, SchedulerConfig
 
 log = logging.getLogger("marina.streaming")
-_QUEUE_SEGMENTS = 32
-_BATCH_BYTES = 4 * 1024 * 1024
+_QUEUE_SEGMENTS = 12
+_BATCH_BYTES = 2 * 1024 * 1024
 _LINGER_BYTES = 1024 * 1024
 _LINGER_S = 0.005
 _AHEAD_IN_MEMORY_BYTES = 4 * 1024 * 1024
