@@ -190,20 +190,20 @@ class Announcer:
         if len(self._entries) + len(new) > ROOTS_MAX:
             raise NotPermittedError(f"this node announces {ROOTS_MAX} roots already, its limit")
         now_s = self._clock.now_s()
-        changes: dict[bytes, bytes | None] = {}
-        for root, reason in new.items():
-            entry = _Entry(reason.value if reason else 0, now_s, 0, now_s, 0)
-            changes[root] = encode_record(entry)
+        entries = {
+            root: _Entry(reason.value if reason else 0, now_s, 0, now_s, 0) for root, reason in new.items()
+        }
+        await self._table.write({root: encode_record(entry) for root, entry in entries.items()})
+        for root, entry in entries.items():
             self._put(root, entry)
-        await self._table.write(changes)
         self._wake()
 
     async def forget(self, roots: Sequence[Cid]) -> None:
         """Take roots off the schedule: withdrawn, or their pledge has ended."""
+        await self._table.write(dict.fromkeys(roots))
         for root in roots:
             self._entries.pop(root, None)
             self._withdraw(root)
-        await self._table.write(dict.fromkeys(roots))
         self._show()
 
     def is_announced(self, root: Cid) -> bool:

@@ -206,6 +206,11 @@ async def test_a_full_disk_does_not_end_the_announcing(autojump_clock):
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
         await nursery.start(announcer.run)
+        kv.is_full = True
+        with pytest.raises(DiskFullError):
+            await announcer.announce([ROOT])
+        assert not announcer.is_announced(ROOT), "what is not on the disk is not promised"
+        kv.is_full = False
         await announcer.announce([ROOT])
         await trio.sleep(60)
         held.clear()
