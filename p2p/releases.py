@@ -116,11 +116,9 @@ class ReleaseFetcher:
                     if len(found) == len(set(wanted)) or tried >= PEERS_TRIED_MAX:
                         break
         if len(found) < len(set(wanted)):
-            who = (
-                f"none of the {tried} peers asked has it"
-                if tried
-                else "no peer that may have it is reachable"
-            )
+            who = "no peer that may have it is reachable"
+            if tried:
+                who = "the one peer asked lacks it" if tried == 1 else f"the {tried} peers asked lack it"
             raise NotFoundError(
                 f"the release is not complete here and {who}: try again later, or use a fresh link"
             )
