@@ -36,6 +36,8 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors/content.json").read_t
 CID = cid_of(b"a block")
 DEVICE = identity("fuzz")
 KEY = Secret(bytes(32))
+NEVER_REFUSED = {"chunk bitmap", "range"}
+"""Any short bytes are a bitmap, and HTTP ignores a range header that is none."""
 INTERESTING = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc1")
 
 
@@ -160,7 +162,7 @@ def test_t1_wounded_messages_cause_only_declared_errors(name: str) -> None:
             refused += 1
         except Exception as err:
             raise AssertionError(f"{name}: {err!r} on {data.hex()} (seed {seed})") from err
-    assert refused > 0 or name == "chunk bitmap", "nothing was ever refused"
+    assert refused > 0 or name in NEVER_REFUSED, "nothing was ever refused"
 
 
 @pytest.mark.parametrize("name", PARSERS)
