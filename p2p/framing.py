@@ -24,6 +24,10 @@ class ByteSource(Protocol):
         """Return 1 to ``max_bytes`` bytes, or b"" at the end."""
         ...
 
+    async def read_into(self, target: memoryview) -> int:
+        """Put 1 to ``len(target)`` bytes into a buffer and return how many, 0 at the end."""
+        ...
+
 
 def pack(header: bytes) -> bytes:
     """Return the header with its length in front; the payload, if any, follows on the wire."""
@@ -74,27 +78,36 @@ class FrameReader:
     async def payload(self, size_bytes: int) -> bytes:
         """Return the payload that the header announced; the caller has checked the size.
 
+        Errors as for ``bulk``.
+        """
+        return bytes(await self.bulk(size_bytes))
+
+    async def bulk(self, size_bytes: int) -> bytearray:
+        """Return a large payload in the buffer that the stream filled, one copy less than ``payload``.
+
         Every wait for a byte is bounded by the frame timeout; the whole is the caller's to bound.
 
         Raises:
             PeerStalledError: nothing came for the frame timeout.
             PeerGoneError: the stream ended inside the payload, or broke.
         """
-        taken = min(size_bytes, len(self._buffer))
-        parts = [bytes(memoryview(self._buffer)[:taken])]
-        del self._buffer[:taken]
-        missing = size_bytes - taken
-        while missing > 0:
-            with trio.move_on_after(self._frame_timeout_s) as scope:
-                part = await self._source.read_some(missing)
-            if scope.cancelled_caught:
-                raise PeerStalledError(f"the peer stopped inside a frame for {self._frame_timeout_s:.3g} s")
-            if not part:
-                raise PeerGoneError("the peer ended the stream inside a frame")
-            self.received_bytes += len(part)
-            missing -= len(part)
-            parts.append(part)
-        return b"".join(parts)
+        payload = bytearray(size_bytes)
+        filled = min(size_bytes, len(self._buffer))
+        payload[:filled] = self._buffer[:filled]
+        del self._buffer[:filled]
+        with memoryview(payload) as view:
+            while filled < size_bytes:
+                with trio.move_on_after(self._frame_timeout_s) as scope:
+                    size = await self._source.read_into(view[filled:])
+                if scope.cancelled_caught:
+                    raise PeerStalledError(
+                        f"the peer stopped inside a frame for {self._frame_timeout_s:.3g} s"
+                    )
+                if not size:
+                    raise PeerGoneError("the peer ended the stream inside a frame")
+                self.received_bytes += size
+                filled += size
+        return payload
 
     async def _take(self, size_bytes: int, deadline: float | None) -> bytes:
         while len(self._buffer) < size_bytes:

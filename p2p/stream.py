@@ -70,6 +70,18 @@ class MarinaStream:
             raise PeerGoneError(f"the {self.protocol} stream was reset by its peer") from err
         return data
 
+    async def read_into(self, target: memoryview) -> int:
+        """Put 1 to ``len(target)`` bytes into a buffer and return how many, 0 at the end of the stream.
+
+        For bulk: it saves copies. Comes after ``read_some``, and raises PeerGoneError like it.
+        """
+        try:
+            return await self._muxed.read_into(target)
+        except MuxedStreamEOF:
+            return 0
+        except BROKEN as err:
+            raise PeerGoneError(f"the {self.protocol} stream was reset by its peer") from err
+
     async def read_exact(self, size_bytes: int) -> bytes:
         """Return exactly ``size_bytes`` bytes.
 
@@ -86,16 +98,16 @@ class MarinaStream:
             parts += part
         return bytes(parts)
 
-    async def write(self, data: bytes) -> None:
-        """Hand bytes to the connection, as fast as the peer takes them.
+    async def write(self, *parts: bytes) -> None:
+        """Hand bytes to the connection, one part behind the other, as fast as the peer takes them.
 
         Raises:
             PeerStalledError: the peer granted no room for the stall timeout; the stream is reset.
             PeerGoneError: the stream or its connection broke.
         """
-        flight, self._proposal = self._proposal + data, b""
+        proposed, self._proposal = self._proposal, b""
         try:
-            await self._muxed.write(flight)
+            await self._muxed.write_parts((proposed, *parts))
         except StalledError as err:
             await self.reset()
             raise PeerStalledError(f"the peer takes no bytes of the {self.protocol} stream") from err

@@ -1,8 +1,9 @@
 """Runs the scheduler over real peers for one rendition: asks, verifies, stores, wakes readers.
 
-One task a peer holds its session (peer_task.py); one task verifies and stores what came in, in batches
-of one thread hop (keeper.py); one finds providers; one carries out the plan. A peer's failure ends that
-peer only. When the disk refuses, playing goes on from memory.
+One task a peer holds its session (peer_task.py); two tasks verify and store what came in, in batches
+of one thread hop (keeper.py): while one waits for its thread, the other gathers. One finds providers;
+one carries out the plan. A peer's failure ends that peer only. When the disk refuses, playing goes on
+from memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from marina.errors import MarinaError
 from marina.ids import PeerId
 from storage.blocks.protocol import BlockStore
 from storage.content.layout import RenditionLayout
+from storage.file_ops import Buffer
 from streaming.errors import NobodyHasItError
 from streaming.fetch_stats import FetchStats
 from streaming.keeper import SegmentKeeper
@@ -28,6 +30,7 @@ from streaming.scheduler import Cancel, Scheduler, SchedulerConfig
 
 log = logging.getLogger("marina.streaming")
 _QUEUE_SEGMENTS = 12
+_WRITERS = 2
 _BATCH_BYTES = 2 * 1024 * 1024
 _LINGER_BYTES = 1024 * 1024
 _LINGER_S = 0.005
@@ -46,7 +49,7 @@ class _Awaited:
 
     here: trio.Event = field(default_factory=trio.Event)
     callers: int = 0
-    data: bytes = b""
+    data: Buffer = b""
 
 
 class RenditionFetcher:
@@ -102,7 +105,8 @@ class RenditionFetcher:
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             self.stats.started_s = trio.current_time()
-            nursery.start_soon(self._store_arrivals)
+            for _ in range(_WRITERS):
+                nursery.start_soon(self._store_arrivals)
             nursery.start_soon(self._carry_out)
             if not self._is_offline:
                 nursery.start_soon(self._find_providers, nursery)
@@ -154,7 +158,7 @@ class RenditionFetcher:
             self._scheduler.want_all()
             self._wake.set()
 
-    async def segment(self, index: int) -> bytes:
+    async def segment(self, index: int) -> Buffer:
         """Return a segment's verified ciphertext, waiting for it if need be.
 
         Raises:
@@ -335,7 +339,7 @@ class RenditionFetcher:
         self._peers[provider.peer] = task
         nursery.start_soon(task.run)
 
-    def _count(self, peer: PeerId, index: int, data: bytes, now_s: float) -> None:
+    def _count(self, peer: PeerId, index: int, data: Buffer, now_s: float) -> None:
         if self._scheduler.is_missing(index):
             self.stats.count(index, peer, len(data), now_s)
         self._scheduler.arrived(peer, index, now_s)
@@ -359,7 +363,7 @@ class RenditionFetcher:
             self._scheduler.want_all(is_wanted=False)
             self._scheduler.demand.limit_ahead(_AHEAD_IN_MEMORY_BYTES)
 
-    async def _await(self, index: int) -> bytes:
+    async def _await(self, index: int) -> Buffer:
         awaited = self._awaited.setdefault(index, _Awaited())
         awaited.callers += 1
         self._scheduler.demand.wait_for(index, trio.current_time())

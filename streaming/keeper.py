@@ -13,6 +13,7 @@ from marina.errors import MalformedError, MarinaError, NotFoundError
 from storage.blocks.protocol import BlockStore
 from storage.content.layout import RenditionLayout
 from storage.errors import StorageError
+from storage.file_ops import Buffer
 
 log = logging.getLogger("marina.streaming")
 RECENT_BYTES = 8 * 1024 * 1024
@@ -32,7 +33,7 @@ class SegmentKeeper:
     def __init__(self, layout: RenditionLayout, blocks: BlockStore) -> None:
         self._layout = layout
         self._blocks = blocks
-        self._recent: OrderedDict[int, bytes] = OrderedDict()
+        self._recent: OrderedDict[int, Buffer] = OrderedDict()
         self._recent_bytes = 0
         self._only_in_memory: set[int] = set()
         self.refusal: MarinaError | None = None
@@ -49,7 +50,7 @@ class SegmentKeeper:
             self._play_from_memory(err)
         return await self._blocks.have(self._layout.root)
 
-    async def keep(self, segments: Sequence[tuple[int, bytes]]) -> list[bool]:
+    async def keep(self, segments: Sequence[tuple[int, Buffer]]) -> list[bool]:
         """Store segments and return which are sound; the others are thrown away.
 
         A batch without a corrupt segment costs one thread hop, in which the store verifies it.
@@ -77,7 +78,7 @@ class SegmentKeeper:
             self._recent.clear()
             self._recent_bytes = 0
 
-    async def read(self, index: int) -> bytes | None:
+    async def read(self, index: int) -> Buffer | None:
         """Return a verified segment, None where it is missing or damaged."""
         recent = self._recent.get(index)
         if recent is not None:
@@ -108,7 +109,7 @@ class SegmentKeeper:
             except (StorageError, NotFoundError) as err:
                 log.warning("the last segments of a song may be lost: %s", err)
 
-    async def _store(self, segments: Sequence[tuple[int, bytes]]) -> bool:
+    async def _store(self, segments: Sequence[tuple[int, Buffer]]) -> bool:
         """Return whether the store took, and so verified, all of them."""
         if self.refusal is not None:
             return False
@@ -121,14 +122,14 @@ class SegmentKeeper:
             return False
         return True
 
-    def _are_sound(self, segments: Sequence[tuple[int, bytes]]) -> list[bool]:
+    def _are_sound(self, segments: Sequence[tuple[int, Buffer]]) -> list[bool]:
         return [hashlib.sha256(data).digest() == self._layout.digest(index) for index, data in segments]
 
     def _play_from_memory(self, err: MarinaError) -> None:
         self.refusal = err
         log.warning("playing from memory: %s", err)
 
-    def _remember(self, index: int, data: bytes) -> None:
+    def _remember(self, index: int, data: Buffer) -> None:
         if self.refusal is not None:
             self._only_in_memory.add(index)
         if index in self._recent:

@@ -28,7 +28,7 @@ class Delivery:
 
     index: int
     outcome: Outcome
-    data: bytes | None
+    data: bytes | bytearray | None
 
 
 class ProviderSession(Protocol):

@@ -61,7 +61,7 @@ class Delivery:
 
     index: int
     status: Status
-    data: bytes | None
+    data: bytes | bytearray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class ChunkSession:
             raise PeerMisbehavedError(
                 f"the peer sent {reply.length} bytes for a segment of {pending.want.length}"
             )
-        data = await self._reader.payload(reply.length)
+        data = await self._reader.bulk(reply.length)
         self._metrics.bytes_received.inc(len(data))
         await self._pacer.pass_bytes(self.peer, len(data))
         return Delivery(reply.index, status, data)

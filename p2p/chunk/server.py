@@ -102,8 +102,7 @@ class ChunkServer:
             nursery.start_soon(self._load, requests, replies_in)
             async with replies:
                 async for batch in replies:
-                    for header, payload in batch:
-                        await self._write(stream, header, payload)
+                    await self._write(stream, batch)
 
     async def _read_requests(self, stream: MarinaStream, send: trio.MemorySendChannel[ChunkRequest]) -> None:
         reader = FrameReader(
@@ -156,19 +155,24 @@ class ChunkServer:
                 batch.append((ChunkReply(request.req_id, index, status.value, len(payload)), payload))
             await replies_in.send(batch)
 
-    async def _write(self, stream: MarinaStream, reply: ChunkReply, payload: bytes) -> None:
-        header = pack(encode_reply(reply))
-        self._metrics.chunk_replies.labels(status=Status(reply.status).name.lower()).inc()
+    async def _write(self, stream: MarinaStream, batch: list[_Reply]) -> None:
         if not self._pacer.is_capped:
-            await stream.write(header + payload)
-        else:
-            await stream.write(header)
-            for start in range(0, len(payload), PIECE_BYTES):
-                piece = payload[start : start + PIECE_BYTES]
-                await self._pacer.pass_bytes(stream.peer, len(piece))
-                await stream.write(piece)
-        if reply.status == Status.OK:
-            self._metrics.bytes_sent.inc(len(payload))
+            await stream.write(
+                *(part for reply, payload in batch for part in (pack(encode_reply(reply)), payload))
+            )
+        for reply, payload in batch:
+            if self._pacer.is_capped:
+                await self._write_paced(stream, reply, payload)
+            self._metrics.chunk_replies.labels(status=Status(reply.status).name.lower()).inc()
+            if reply.status == Status.OK:
+                self._metrics.bytes_sent.inc(len(payload))
+
+    async def _write_paced(self, stream: MarinaStream, reply: ChunkReply, payload: bytes) -> None:
+        await stream.write(pack(encode_reply(reply)))
+        for start in range(0, len(payload), PIECE_BYTES):
+            piece = payload[start : start + PIECE_BYTES]
+            await self._pacer.pass_bytes(stream.peer, len(piece))
+            await stream.write(piece)
 
 
 def _refusals(request: ChunkRequest, status: Status) -> list[_Reply]:

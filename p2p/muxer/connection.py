@@ -331,7 +331,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
 
 
 class FrameParser:
-    """Cuts plaintext into frames; payload is handed on as it comes, never assembled."""
+    """Cuts plaintext into frames; payload is handed on as it comes, never assembled or kept."""
 
     def __init__(
         self,
@@ -344,13 +344,13 @@ class FrameParser:
         self._current: Header | None = None
         self._body_left = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Consume plaintext of any length.
 
         Raises:
             MalformedError: it does not follow yamux.
         """
-        view = memoryview(self._partial + data if self._partial else data)
+        view = memoryview(b"".join((self._partial, data)) if self._partial else data)
         self._partial = b""
         position = 0
         while position < len(view):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 import trio
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DATA_BYTES_MAX = PLAINTEXT_BYTES_MAX - 12
 """Payload of a data frame that fills exactly one Noise message."""
+_NOWHERE = memoryview(bytearray())
 _SMALL_BYTES = 4 * 1024
 """Smaller pieces are copied together: kept one by one, each byte could cost a hundred."""
 
@@ -52,7 +54,9 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         self._window_max = WINDOW_BYTES_START
         self._limit = window_bytes_max
         self._consumed = 0
-        self._chunks: deque[memoryview | bytearray] = deque()
+        self._chunks: deque[bytes | memoryview | bytearray] = deque()
+        self._target = _NOWHERE
+        self._filled = 0
         self._readable = trio.Event()
         self._writable = trio.Event()
 
@@ -72,18 +76,36 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             return b""
         limit = self._limit if n is None or n < 0 else n
         while not self._chunks:
-            if self.is_reset:
-                raise MuxedStreamReset("the stream was reset")
-            if self.has_received_fin:
-                raise MuxedStreamEOF("the peer ended the stream")
+            self._check_readable()
             self._readable = trio.Event()
             await self._readable.wait()
         data = self._take(limit)
         self._credit(len(data))
         return data
 
+    async def read_into(self, target: memoryview) -> int:
+        """Put received bytes into a buffer and return how many, at least one; errors as for ``read``.
+
+        What arrives during the call is copied once, from the cipher's buffer to this one.
+        """
+        if not self._chunks:
+            await self._wait_for(target)
+        filled, self._filled = self._filled, 0
+        while self._chunks and filled < len(target):
+            data = self._take(len(target) - filled)
+            target[filled : filled + len(data)] = data
+            filled += len(data)
+        self._credit(filled)
+        return filled
+
     async def write(self, data: bytes) -> None:
+        """Queue bytes for sending; see ``write_parts``."""
+        await self.write_parts((data,))
+
+    async def write_parts(self, parts: Sequence[bytes]) -> None:
         """Queue bytes for sending, waiting for the peer's window and for room in the connection.
+
+        Frames run across the borders of the parts: many small ones cost as much as one long one.
 
         Raises:
             MuxedStreamClosed: this side was ended before.
@@ -91,20 +113,20 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             StalledError: the peer granted no window for the stall timeout.
         """
         await trio.lowlevel.checkpoint()
-        with memoryview(data) as view:
-            sent = 0
-            while sent < len(view):
-                self._check_writable()
-                if self.send_window == 0:
-                    await self._wait_for_window()
-                    continue
-                await self._connection.wait_for_room()
-                self._check_writable()
-                size = min(self.send_window, DATA_BYTES_MAX, len(view) - sent)
-                self.send_window -= size
-                header = pack_header(Kind.DATA, Flag.NONE, self.stream_id, size)
-                self._connection.queue_data(b"".join((header, view[sent : sent + size])))
-                sent += size
+        views = deque(memoryview(part) for part in parts if part)
+        left = sum(map(len, views))
+        while left:
+            self._check_writable()
+            if self.send_window == 0:
+                await self._wait_for_window()
+                continue
+            await self._connection.wait_for_room()
+            self._check_writable()
+            size = min(self.send_window, DATA_BYTES_MAX, left)
+            self.send_window -= size
+            left -= size
+            header = pack_header(Kind.DATA, Flag.NONE, self.stream_id, size)
+            self._connection.queue_data(b"".join((header, *_take_views(views, size))))
 
     async def close(self) -> None:
         """End this side; what was queued still goes out."""
@@ -144,12 +166,19 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         return self
 
     def feed(self, data: memoryview) -> bool:
-        """Take received bytes; False when the peer sent more than its window allows."""
+        """Copy received bytes; False when the peer sent more than its window allows."""
         self.recv_window -= len(data)
         if self.recv_window < 0:
             return False
         if not self.is_reset:
-            self._keep(data)
+            room = len(self._target) - self._filled
+            if room and not self._chunks:
+                data, rest = data[:room], data[room:]
+                self._target[self._filled : self._filled + len(data)] = data
+                self._filled += len(data)
+                data = rest
+            if data:
+                self._keep(data)
             self._readable.set()
         return True
 
@@ -181,11 +210,27 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
     def _keep(self, data: memoryview) -> None:
         last = self._chunks[-1] if self._chunks else None
         if len(data) >= _SMALL_BYTES:
-            self._chunks.append(data)
+            self._chunks.append(bytes(data))
         elif isinstance(last, bytearray) and len(last) < DATA_BYTES_MAX:
             last += data
         else:
             self._chunks.append(bytearray(data))
+
+    async def _wait_for(self, target: memoryview) -> None:
+        """Wait until received bytes were put into a buffer."""
+        self._target = target
+        try:
+            while not self._filled:
+                self._check_readable()
+                self._readable = trio.Event()
+                await self._readable.wait()
+        except trio.Cancelled:
+            if self._filled:
+                self._chunks.appendleft(bytes(target[: self._filled]))
+                self._filled = 0
+            raise
+        finally:
+            self._target = _NOWHERE
 
     async def _wait_for_window(self) -> None:
         self._writable = trio.Event()
@@ -193,6 +238,12 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             await self._writable.wait()
         if scope.cancelled_caught:
             raise StalledError("the peer took no bytes within the stall timeout")
+
+    def _check_readable(self) -> None:
+        if self.is_reset:
+            raise MuxedStreamReset("the stream was reset")
+        if self.has_received_fin:
+            raise MuxedStreamEOF("the peer ended the stream")
 
     def _check_writable(self) -> None:
         if self.is_reset:
@@ -203,7 +254,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
     def _take(self, limit: int) -> bytes:
         first = self._chunks[0]
         if len(first) > limit:
-            self._chunks[0] = first[limit:]
+            self._chunks[0] = memoryview(first)[limit:]
             return bytes(first[:limit])
         parts = [self._chunks.popleft()]
         total = len(first)
@@ -224,3 +275,16 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         self._window_max = larger
         self.recv_window += increment
         self._connection.queue_control(pack_header(Kind.WINDOW, Flag.NONE, self.stream_id, increment))
+
+
+def _take_views(views: deque[memoryview], size: int) -> list[memoryview]:
+    """Cut the first ``size`` bytes off."""
+    taken: list[memoryview] = []
+    while size:
+        first = views.popleft()
+        if len(first) > size:
+            views.appendleft(first[size:])
+            first = first[:size]
+        taken.append(first)
+        size -= len(first)
+    return taken

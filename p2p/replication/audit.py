@@ -47,7 +47,7 @@ class SegmentProbe(Protocol):
         """Return the segments that the peer says it has; P2PError when it does not answer."""
         ...
 
-    async def segment(self, peer: PeerId, root: Cid, index: int, length: int) -> bytes | None:
+    async def segment(self, peer: PeerId, root: Cid, index: int, length: int) -> bytes | bytearray | None:
         """Return a segment's unverified bytes, None when it does not deliver; P2PError likewise."""
         ...
 
@@ -62,7 +62,7 @@ class ChunkProbe:
         """Return the segments that the peer says it has."""
         return await self._client.have(peer, root)
 
-    async def segment(self, peer: PeerId, root: Cid, index: int, length: int) -> bytes | None:
+    async def segment(self, peer: PeerId, root: Cid, index: int, length: int) -> bytes | bytearray | None:
         """Return one segment as delivered."""
         async with self._client.fetch(peer, root, [Want(index, length)]) as deliveries:
             async for delivery in deliveries:

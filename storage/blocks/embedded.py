@@ -29,7 +29,7 @@ from storage.blocks.threads import DiskThreads
 from storage.blocks.writer import StagedFile
 from storage.content.layout import RenditionLayout
 from storage.errors import BlockDamagedError, BlockNotFoundError, StorageError
-from storage.file_ops import FileOps, PosixFileOps
+from storage.file_ops import Buffer, FileOps, PosixFileOps
 from storage.gc import GarbageCollector
 from storage.kv import KeyValueStore
 from storage.pins import Pins
@@ -209,7 +209,7 @@ class EmbeddedBlockStore:
         finally:
             self.quota.release(charge)
 
-    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
+    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, Buffer]]) -> None:
         """Store segments of a declared rendition."""
         await self._renditions.put(root, segments)
         unsynced_bytes = self._renditions.unsynced_bytes

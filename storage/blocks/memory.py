@@ -71,7 +71,7 @@ class MemoryBlockStore:
         for cid, data in blocks.items():
             await self.put(cid, data)
 
-    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
+    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, Buffer]]) -> None:
         """Store segments of a declared rendition."""
         await trio.lowlevel.checkpoint()
         rendition = self._need(root)

@@ -120,7 +120,7 @@ class BlockStore(Protocol):
         """
         ...
 
-    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
+    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, Buffer]]) -> None:
         """Store segments of a declared rendition; ``have`` and ``get`` show them at once.
 
         They are durable after ``flush`` or the store's own group commit. All of them are verified

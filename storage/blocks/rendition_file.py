@@ -20,7 +20,7 @@ from pathlib import Path
 from marina.cid import Cid, cid_text, parse_cid
 from marina.errors import MalformedError
 from storage.content.layout import RenditionLayout
-from storage.file_ops import FileOps, read_whole, translated, write_all
+from storage.file_ops import Buffer, FileOps, read_whole, translated, write_all
 
 SUFFIX = ".enc"
 STAGING = "staging"
@@ -191,7 +191,7 @@ def _cid_of_name(name: str, suffix: str) -> Cid | None:
 
 
 def store_segments(
-    files: SparseFiles, ops: FileOps, layout: RenditionLayout, segments: Sequence[tuple[int, bytes]]
+    files: SparseFiles, ops: FileOps, layout: RenditionLayout, segments: Sequence[tuple[int, Buffer]]
 ) -> None:
     """Verify all segments, then write them to their places.
 

@@ -25,7 +25,7 @@ from storage.blocks.writer import StagedFile
 from storage.content.layout import RenditionLayout
 from storage.content.unixfs import check_layout
 from storage.errors import BlockNotFoundError, StorageError
-from storage.file_ops import FileOps, translated
+from storage.file_ops import Buffer, FileOps, translated
 from storage.pins import Pins
 from storage.quota import Quota, rendition_charge
 
@@ -124,7 +124,7 @@ class Renditions:
             if await self.find(prepared.layout.root) is None:
                 await self._add_rows(change, prepared, have=0)
 
-    async def put(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
+    async def put(self, root: Cid, segments: Sequence[tuple[int, Buffer]]) -> None:
         """Verify and write segments in one thread hop; they are here when this returns."""
         state = await self._need(root)
 

@@ -120,7 +120,7 @@ class SegmentOpener:
         self._key_rend = rendition_key(key, run.key_name, run.suite, run.file_salt).reveal()
         self._count = count
 
-    def open_segment(self, index: int, ciphertext: bytes | memoryview) -> bytes:
+    def open_segment(self, index: int, ciphertext: bytes | bytearray | memoryview) -> bytes:
         """Return the plaintext of segment ``index``.
 
         Raises:

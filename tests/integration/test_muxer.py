@@ -5,6 +5,7 @@ When one of them fails, the library was repaired and ours may be dropped for it.
 """
 
 import os
+import random
 import sys
 
 import pytest
@@ -92,6 +93,42 @@ async def test_cancelled_writes_leave_the_connection_whole() -> None:
                     await stream.write(BLOCK)
             await stream.reset()
         await pull(a, b, 4)
+
+
+async def test_cancelled_reads_in_bulk_lose_no_byte() -> None:
+    a, b = pair()
+    async with running(a, b):
+        await a.dial(b.peer_id, b.listen_addrs)
+        stream = await a.open_stream(b.peer_id, SOURCE)
+        await stream.write(bytes([40]))
+        got, cancelled = bytearray(), 0
+        while len(got) < 40 * len(BLOCK):
+            target = bytearray(random.randint(1, 300 * KIB))
+            with memoryview(target) as view, trio.move_on_after(random.choice([0.0002, 1])) as scope:
+                got += target[: await stream.read_into(view)]
+            cancelled += scope.cancelled_caught
+            if random.random() < 0.2 and len(got) < 40 * len(BLOCK):
+                got += await stream.read_some(5000)
+        assert bytes(got) == BLOCK * 40
+        assert cancelled
+
+
+async def test_parts_arrive_as_one_row_of_bytes() -> None:
+    parts = [os.urandom(random.choice([0, 1, 100, 65_507, 65_508, 200_000])) for _ in range(60)]
+
+    async def in_parts(stream: MarinaStream) -> None:
+        await stream.write(*parts)
+        await stream.close()
+
+    a, b = pair()
+    b.serve("/test/parts/1.0.0", in_parts, max_streams_per_peer=1)
+    async with running(a, b):
+        await a.dial(b.peer_id, b.listen_addrs)
+        stream = await a.open_stream(b.peer_id, "/test/parts/1.0.0")
+        got = bytearray()
+        while data := await stream.read_some(64 * KIB):
+            got += data
+        assert bytes(got) == b"".join(parts)
 
 
 async def test_a_writer_gives_up_on_a_peer_that_takes_nothing_and_the_connection_lives() -> None:

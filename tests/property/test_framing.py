@@ -37,6 +37,11 @@ class Pieces:
             self._pieces.insert(0, piece[max_bytes:])
         return piece[:max_bytes]
 
+    async def read_into(self, target: memoryview) -> int:
+        piece = await self.read_some(len(target))
+        target[: len(piece)] = piece
+        return len(piece)
+
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     marks = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
@@ -121,6 +126,9 @@ async def test_a_trickled_header_does_not_stretch_the_deadline(autojump_clock: o
         async def read_some(self, max_bytes: int) -> bytes:
             await trio.sleep(1)
             return b"\0"
+
+        async def read_into(self, target: memoryview) -> int:
+            raise AssertionError("a header is not read in bulk")
 
     with pytest.raises((PeerStalledError, MalformedError)):
         await FrameReader(Trickle(), header_bytes_max=64, frame_timeout_s=2.5).header(30)

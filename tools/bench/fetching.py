@@ -19,6 +19,7 @@ from p2p.chunk.client import ChunkClient
 from p2p.host import Host
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.content.segments import SegmentOpener
+from storage.file_ops import Buffer
 from streaming.fetcher import RenditionFetcher
 from tools.bench.content import Sealed, block_store
 from tools.bench.provider import host_of
@@ -96,12 +97,13 @@ class OpeningStore:
         self._opener = opener
         self.opened_bytes = 0
 
-    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, bytes]]) -> None:
+    async def put_segments(self, root: Cid, segments: Sequence[tuple[int, Buffer]]) -> None:
         """Verify, store and then decrypt segments."""
         await self._blocks.put_segments(root, segments)
-        self.opened_bytes += await trio.to_thread.run_sync(self._open, segments)
+        opened_bytes = await trio.to_thread.run_sync(self._open, segments)
+        self.opened_bytes += opened_bytes
 
-    def _open(self, segments: Sequence[tuple[int, bytes]]) -> int:
+    def _open(self, segments: Sequence[tuple[int, Buffer]]) -> int:
         return sum(len(self._opener.open_segment(index, data)) for index, data in segments)
 
     def __getattr__(self, name: str) -> Any:
