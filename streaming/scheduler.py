@@ -141,16 +141,16 @@ class Scheduler:
     def arrived(self, peer: PeerId, index: int, now_s: float) -> None:
         """Count a verified segment."""
         size = self._size(index)
-        link = self._peers.get(peer)
-        if link is not None:
-            link.delivered(index, size, now_s)
-            self._unask(peer, link, index)
         self.received_bytes += size
         if index in self._missing:
             self._missing.discard(index)
             self.demand.met(index)
         else:
             self.wasted_bytes += size
+        link = self._peers.get(peer)
+        if link is not None:
+            link.delivered(index, size, now_s)
+            self._unask(peer, link, index)
 
     def failed(self, peer: PeerId, indices: tuple[int, ...], now_s: float) -> None:
         """Open segments again that a peer did not deliver; twice in a row and it rests."""
@@ -435,6 +435,8 @@ class Scheduler:
         owners.remove(peer)
         if not owners:
             del self._owners[index]
+            if self._wants_all and index in self._missing:
+                self._backlog.append(index)  # asked of the next peer now, not in the next round
 
     def _cut(self, indices: list[int]) -> list[tuple[int, ...]]:
         chunks: list[tuple[int, ...]] = []

@@ -253,3 +253,22 @@ def test_a_window_with_a_little_room_left_keeps_the_order_of_the_backlog():
         now_s += 0.01
         scheduler.arrived(A, owed.pop(0), now_s)
     assert owed
+
+
+def test_what_a_peer_lacks_is_asked_of_the_next_one_at_once_when_all_is_wanted():
+    here = set(range(PLAN.count)) - {9, 10, 11}
+    scheduler = scheduler_of(A, B, C, here=here)
+    scheduler.want_all()
+    requests = scheduler.actions(0.0)
+    seen, now_s = [], 0.0
+    for _ in range(10):  # all of it sooner than the backlog is made anew
+        now_s += 0.01
+        for each in requests:
+            for index in each.indices:
+                if each.peer is C:
+                    scheduler.arrived(C, index, now_s)
+                    seen.append(index)
+                else:
+                    scheduler.lacks(each.peer, index, now_s)
+        requests = scheduler.actions(now_s)
+    assert sorted(seen) == [9, 10, 11]
