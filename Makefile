@@ -36,7 +36,7 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow"
 
 demo: $(ENV)
-	$(BIN)/python tools/demo.py $(if $(MUSIC),--music "$(MUSIC)") $(if $(KEEP),--keep)
+	$(BIN)/python -m tools.demo $(if $(MUSIC),--music "$(MUSIC)") $(if $(KEEP),--keep)
 
 bench: $(ENV)
 	$(BIN)/python -m tools.bench $(if $(AREA),--area $(AREA))
