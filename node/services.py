@@ -41,6 +41,7 @@ from storage.library.search import SearchIndex
 from storage.paths import Home
 from storage.private import PrivateStore
 from storage.publish.journal import Journal
+from storage.publish.mending import Mender
 from storage.publish.publisher import Publisher
 from storage.publish.renditions import RenditionSealer
 from storage.publish.tracks import TrackMaker
@@ -204,12 +205,14 @@ def _publisher(
         blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(SEAL_THREADS)
     )
     maker = TrackMaker(audio=audio, blocks=blocks, pins=blocks.pins, sealer=sealer, staging=home.blobs)
+    journal = Journal(store)
     return Publisher(
         owner=owner,
         maker=maker,
+        mender=Mender(maker=maker, sealer=sealer, blocks=blocks, pins=blocks.pins, journal=journal),
         blocks=blocks,
         pins=blocks.pins,
-        journal=Journal(store),
+        journal=journal,
         clock=clock,
         random=secrets.token_bytes,
     )

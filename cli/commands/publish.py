@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_bytes
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "replicas": args.replicas,
         "dry_run": args.dry_run,
     }
-    result: dict[str, object] = {}
+    result: dict[str, Any] = {}
     with console.progress("Publishing") as progress:
         for event in Daemon(console).stream("/api/v1/publish", body):
             if event["event"] == "progress":
@@ -39,7 +40,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             elif event["event"] == "result":
                 result = event
     console.result(result, _lines(result, is_dry_run=args.dry_run))
-    return 8 if result.get("skipped") else 0
+    if result.get("missing"):
+        console.hint(
+            f"{counted(result['missing'], 'block')} could not be made again from these files. Fetch what is "
+            "missing from peers: marina repo verify --heal"
+        )
+    return 8 if result.get("skipped") or result.get("missing") else 0
 
 
 def _lines(result: dict, *, is_dry_run: bool) -> list[str]:  # type: ignore[type-arg]
@@ -53,15 +59,26 @@ def _lines(result: dict, *, is_dry_run: bool) -> list[str]:  # type: ignore[type
     if is_dry_run:
         count, size = counted(len(tracks), "track"), human_bytes(result["bytes"])
         return [*lines, _name(result), f"{count}, about {size} to store. Nothing was written."]
-    again = "  (published before; nothing changed)" if result.get("is_unchanged") else ""
     return [
         *lines,
-        f"{_name(result)}{again}",
+        f"{_name(result)}{_again(result)}",
         f"release   {result['release']}",
         f"manifest  {result['cid']}",
         f"stored    {human_bytes(result['bytes'])} encrypted",
         "Share it: marina share " + str(result["release"])[:14],
     ]
+
+
+def _again(result: dict) -> str:  # type: ignore[type-arg]
+    """Return what publishing did to a release that was published before."""
+    if not result.get("is_unchanged"):
+        return ""
+    segments, blocks = result["repaired"]["segments"], result["repaired"]["blocks"]
+    parts = [counted(segments, "segment")] if segments else []
+    parts += [counted(blocks, "small block")] if blocks else []
+    if not parts:
+        return "  (published before; nothing changed)"
+    return f"  (published before; repaired {' and '.join(parts)} of {clean(result['title'])})"
 
 
 def _name(result: dict) -> str:  # type: ignore[type-arg]

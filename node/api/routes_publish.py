@@ -21,7 +21,7 @@ from p2p.links import is_link
 from p2p.releases import FetchedRelease
 from storage.content.release import SignedRelease
 from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint
-from storage.publish.publisher import Preview, Published, PublishRequest, Skipped
+from storage.publish.models import Preview, Published, PublishRequest, Skipped
 
 
 class PublishRoutes:
@@ -194,6 +194,8 @@ def _published(published: Published) -> Event:
         "version": release.version,
         "withdrawn": release.withdrawn,
         "is_unchanged": published.is_unchanged,
+        "repaired": {"segments": published.mended.segments, "blocks": published.mended.blocks},
+        "missing": published.mended.missing,
         "bytes": published.stored_bytes,
         "tracks": [
             {"id": track_text(t.track_id), "title": t.title, "artist": t.artist, "duration_ms": t.duration_ms}

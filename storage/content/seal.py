@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from marina.errors import DamagedError
 from marina.secret import Secret
-from storage.content.layout import LARGE_BYTES, TAG_BYTES, SegmentPlan, Span
+from storage.content.layout import LARGE_BYTES, TAG_BYTES, RenditionLayout, SegmentPlan, Span
 from storage.content.segments import CipherRun, SegmentSealer
 
 SPAN_BYTES = 1024 * 1024
@@ -59,6 +59,36 @@ def seal_file(fd: int, plan: SegmentPlan, run: CipherRun, key: Secret[bytes], si
             index += 1
         sink.append(sealed[:at])
     return bytes(digests)
+
+
+def reseal_segments(
+    fd: int, layout: RenditionLayout, run: CipherRun, key: Secret[bytes], indices: Sequence[int]
+) -> list[tuple[int, bytes]]:
+    """Encrypt some segments of a file once more and return those that come out as the layout says.
+
+    A segment that comes out otherwise is of other plaintext. Key and nonce are those of the first run, so
+    it must never be stored or sent: two messages under one nonce give away their difference.
+
+    Args:
+        fd: an open regular file; its offset is not used.
+        layout: the rendition as it was.
+        run: public facts of the first encryption.
+        key: the content key.
+        indices: which segments.
+
+    Raises:
+        DamagedError: the file is shorter than the rendition.
+    """
+    sealer = SegmentSealer(run, key, layout.plan.count)
+    made: list[tuple[int, bytes]] = []
+    for index in indices:
+        span = layout.plan.plaintext(index)
+        plain = bytearray(span.length)
+        _read_exactly(fd, memoryview(plain), span.start)
+        sealed = sealer.seal(index, plain)
+        if hashlib.sha256(sealed).digest() == layout.digest(index):
+            made.append((index, sealed))
+    return made
 
 
 def _batches(plan: SegmentPlan) -> Iterator[list[Span]]:

@@ -91,7 +91,7 @@ class SegmentSealer:
         self._count = count
         self.kc = key_commitment(key, run.key_name)
 
-    def seal_into(self, index: int, plaintext: memoryview | bytes, out: memoryview) -> None:
+    def seal_into(self, index: int, plaintext: memoryview | bytes | bytearray, out: memoryview) -> None:
         """Write ciphertext and tag of segment ``index`` into ``out``, 16 bytes longer than the input."""
         is_last = index == self._count - 1
         aead = _AEADS[self._run.suite](segment_key(self._key_rend, index))
@@ -99,7 +99,7 @@ class SegmentSealer:
             self._run.nonce(index, is_last=is_last), plaintext, self._run.aad(index, is_last=is_last), out
         )
 
-    def seal(self, index: int, plaintext: memoryview | bytes) -> bytes:
+    def seal(self, index: int, plaintext: memoryview | bytes | bytearray) -> bytes:
         """Return ciphertext and tag of segment ``index``."""
         out = bytearray(len(plaintext) + TAG_BYTES)
         self.seal_into(index, plaintext, memoryview(out))

@@ -1,13 +1,14 @@
 """What publishing remembers, so that it can resume and never publishes the same thing twice.
 
 Salts are written down before the first byte is encrypted: an interrupted run goes on under the same
-ids. A finished track or release is named by what it was made from.
+ids. A finished track or release is named by what it was made from. Of every manifest a copy stays here:
+the random salts in it are nowhere else, and without them no original gives the same segments again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from marina.ids import ReleaseId
 from marina.schema import Bytes32, Size, decode_record, encode_record, record
 from storage.kv import KeyValueStore, Table
 from storage.publish.source import Source
+
+_COPIES_AT_ONCE = 16
 
 
 @record("marina/publish-track/1")
@@ -43,6 +46,7 @@ class Journal:
         self._tracks = Table(store, "publish-track")
         self._releases = Table(store, "publish-release")
         self._withdrawn = Table(store, "publish-withdrawn")
+        self._copies = Table(store, "publish-copy")
 
     @staticmethod
     def release_key(sources: Sequence[Source], texts: Sequence[str]) -> bytes:
@@ -86,9 +90,37 @@ class Journal:
         await self._tracks.put(release_key + source.sha256, encode_record(entry))
         return entry
 
+    async def track(self, release_key: bytes, source: Source) -> TrackEntry | None:
+        """Return the track's entry, None if the file was not of this release."""
+        found = await self._tracks.get(release_key + source.sha256)
+        return None if found is None else decode_record(TrackEntry, found)
+
     async def end_track(self, release_key: bytes, source: Source, entry: TrackEntry, cid: Cid) -> None:
         """Write down that the track's manifest is stored."""
         await self._tracks.put(release_key + source.sha256, encode_record(replace(entry, cid=cid)))
+
+    async def keep_copies(self, release_id: ReleaseId, manifests: Mapping[Cid, bytes]) -> None:
+        """Keep copies of the manifests of a release's version; those that are kept already cost one read."""
+        keys = [release_id + cid for cid in manifests]
+        known = await self._copies.get_many(keys)
+        new = {
+            key: block
+            for key, block, old in zip(keys, manifests.values(), known, strict=True)
+            if old != block
+        }
+        if new:
+            await self._copies.write(dict(new))
+
+    async def copies(self, release_id: ReleaseId) -> AsyncGenerator[tuple[Cid, bytes], None]:
+        """Yield the manifests of all versions of a release with their CIDs; wrap it in ``aclosing``."""
+        after = b""
+        while True:
+            rows = await self._copies.scan(release_id, after=after, limit=_COPIES_AT_ONCE)
+            for key, block in rows:
+                yield Cid(key[len(release_id) :]), block
+                after = key
+            if len(rows) < _COPIES_AT_ONCE:
+                return
 
 
 def finished(entry: TrackEntry | ReleaseEntry) -> Cid | None:

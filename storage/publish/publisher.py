@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 
 from marina.cid import DAG_CBOR, Cid, check_cid, cid_of
 from marina.clock import Clock
 from marina.errors import NotFoundError, NotPermittedError, UsageError
-from marina.ids import Account, derive_release_id
+from marina.ids import Account, ReleaseId, derive_release_id
 from marina.secret import Secret
 from storage.audio.errors import AudioError
 from storage.audio.tags import Tags
 from storage.blocks.protocol import BlockStore
 from storage.content.release import AccountSigner, Release, SignedRelease, open_release, sign_release
-from storage.content.track import ProviderHint, TrackManifest, decode_track, encode_track
+from storage.content.track import TrackManifest, decode_track, encode_track
 from storage.pins import Pins
 from storage.publish.journal import Journal, finished
+from storage.publish.mending import Mender, sound
+from storage.publish.models import Mended, Preview, Published, Publishing, PublishRequest, Report, Skipped
 from storage.publish.renditions import RandomBytes
 from storage.publish.source import Source, find_files, identify
 from storage.publish.tracks import Examined, ReleaseFacts, TrackMaker
@@ -30,78 +32,6 @@ from storage.retention import Retention
 VARIOUS_ARTISTS = "Various Artists"
 
 T = TypeVar("T")
-
-
-class Publishing(Protocol):
-    """The owner's secrets that publishing needs; both raise VaultLockedError while locked."""
-
-    def account_signer(self) -> AccountSigner:
-        """Return what signs releases."""
-        ...
-
-    def content_root(self) -> Secret[bytes]:
-        """Return the root of all track keys."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PublishRequest:
-    """What the artist asked for; None means: from the tags."""
-
-    path: Path
-    title: str | None = None
-    artist: str | None = None
-    terms: str = "CC-BY-4.0"
-    tags: tuple[str, ...] = ()
-    hints: tuple[ProviderHint, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that was left out, and why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A signed and stored release with its tracks in order.
-
-    Attributes:
-        is_unchanged: it was published before; nothing was written.
-        retired: renditions of the version before that this one does not hold; this node need not keep them.
-    """
-
-    signed: SignedRelease
-    tracks: tuple[tuple[Cid, TrackManifest], ...]
-    skipped: tuple[Skipped, ...] = ()
-    is_unchanged: bool = False
-    retired: tuple[Cid, ...] = ()
-
-    @property
-    def stored_bytes(self) -> int:
-        """Ciphertext of all renditions."""
-        return sum(each.layout.plan.ciphertext_bytes for _, track in self.tracks for each in track.renditions)
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What publishing would do."""
-
-    title: str
-    artist: str
-    tracks: tuple[tuple[Source, Examined], ...]
-    skipped: tuple[Skipped, ...]
-
-    @property
-    def source_bytes(self) -> int:
-        """Size of the files."""
-        return sum(source.size_bytes for source, _ in self.tracks)
-
-
-Report = Callable[[int, int, str], Awaitable[None]]
-"""Takes (files done, files in all, name of the file under way)."""
 
 
 async def _reading(read: Callable[[Path], T], path: Path) -> T:
@@ -127,6 +57,7 @@ class Publisher:
         *,
         owner: Publishing,
         maker: TrackMaker,
+        mender: Mender,
         blocks: BlockStore,
         pins: Pins,
         journal: Journal,
@@ -135,6 +66,7 @@ class Publisher:
     ) -> None:
         self._owner = owner
         self._maker = maker
+        self._mender = mender
         self._blocks = blocks
         self._pins = pins
         self._journal = journal
@@ -172,13 +104,15 @@ class Publisher:
             if await self._journal.is_withdrawn(derive_release_id(signer.account, entry.salt)):
                 await self._journal.forget_release(key)
                 entry = await self._journal.begin_release(key, self._random(32))
+            release_id = derive_release_id(signer.account, entry.salt)
             done = finished(entry)
-            if done is not None and (old := await self._stored(done)) is not None:
-                return replace(old, skipped=tuple(skipped), is_unchanged=True)
+            if done is not None and (old := await self._mended(done, release_id)) is not None:
+                mended = await self._mender.mend_tracks(key, sources, old.tracks, content_root, report)
+                return replace(old, skipped=tuple(skipped), is_unchanged=True, mended=old.mended + mended)
             title, artist = await self._names(request, sources)
             facts = ReleaseFacts(
                 account=signer.account,
-                release_id=derive_release_id(signer.account, entry.salt),
+                release_id=release_id,
                 artist=artist,
                 album=title,
                 terms=request.terms,
@@ -309,8 +243,8 @@ class Publisher:
             await report(number - 1, len(sources), source.path.name)
             entry = await self._journal.begin_track(key, source, self._random(32))
             done = finished(entry)
-            if done is not None and await self._blocks.has(done):
-                tracks.append((done, decode_track(await self._blocks.get(done))))
+            if done is not None and (block := await sound(self._blocks, done)) is not None:
+                tracks.append((done, decode_track(block)))
                 continue
             try:
                 cid, track = await self._maker.make(
@@ -334,6 +268,8 @@ class Publisher:
         await self._pin(tracks)
         await self._pins.pin([signed.cid], Retention.OWN)
         await self._blocks.put(signed.cid, signed.block)
+        copies = {cid: encode_track(track) for cid, track in tracks} | {signed.cid: signed.block}
+        await self._journal.keep_copies(release.release_id, copies)
         return signed
 
     async def _pin(self, tracks: list[tuple[Cid, TrackManifest]]) -> None:
@@ -364,7 +300,7 @@ class Publisher:
             track.account, current.release.release_id, current.release.artist, current.release.title,
             track.terms, track.tags, track.hints,
         )  # fmt: skip
-        source = await trio.to_thread.run_sync(identify, path)
+        source = await _reading(identify, path)
         return await self._maker.make(
             source,
             salt=track.salt,
@@ -383,15 +319,23 @@ class Publisher:
         await self._blocks.put(cid, block)
         return cid, changed
 
-    async def _stored(self, cid: Cid) -> Published | None:
-        """Return a release that is wholly here, None if any manifest of it is missing."""
-        if not await self._blocks.has(cid):
+    async def _mended(self, cid: Cid, release_id: ReleaseId) -> Published | None:
+        """Return a finished release, its manifests put back if need be; None if one of them is lost."""
+        restored = await self._mender.mend_manifests(release_id)
+        block = await sound(self._blocks, cid)
+        if block is None:
             return None
-        signed = open_release(await self._blocks.get(cid))
-        for track in signed.release.tracks:
-            if not await self._blocks.has(track):
+        signed = open_release(block)
+        tracks: list[tuple[Cid, TrackManifest]] = []
+        copies = {cid: block}
+        for each in signed.release.tracks:
+            block = await sound(self._blocks, each)
+            if block is None:
                 return None
-        return Published(signed, tuple(await self._tracks_of(signed.release)))
+            copies[each] = block
+            tracks.append((each, decode_track(block)))
+        await self._journal.keep_copies(release_id, copies)
+        return Published(signed, tuple(tracks), mended=Mended(blocks=restored))
 
     async def _tracks_of(self, release: Release) -> list[tuple[Cid, TrackManifest]]:
         return [(cid, decode_track(await self._blocks.get(check_cid(cid)))) for cid in release.tracks]

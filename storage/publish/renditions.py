@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,15 +13,17 @@ from marina.cid import Cid
 from marina.ids import TrackId
 from marina.secret import Secret
 from storage.blocks.protocol import BlockStore
-from storage.content.keybox import public_keybox
+from storage.content.keybox import Keybox, public_keybox
 from storage.content.keys import KeyName, derive_track_key, key_commitment
-from storage.content.layout import SegmentPlan
-from storage.content.seal import seal_file
+from storage.content.layout import LARGE_BYTES, SegmentPlan
+from storage.content.seal import SPAN_BYTES, reseal_segments, seal_file
 from storage.content.segments import SUITE_AES_256_GCM, CipherRun
 from storage.content.track import Rendition
 from storage.content.unixfs import rendition_file
 
 KEY_VERSION = 0
+_AT_ONCE = SPAN_BYTES // LARGE_BYTES
+"""Segments sealed again in one go: as many as are sealed at once the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +113,37 @@ class RenditionSealer:
             kc=kc,
             keybox=box.cid,
         )
+
+    async def seal_again(self, fd: int, rendition: Rendition, keys: TrackKeys, indices: Sequence[int]) -> int:
+        """Make missing segments of a rendition anew; return how many came out as they were.
+
+        Args:
+            fd: the bytes that the rendition was sealed from.
+            rendition: which one, with the salt of its run.
+            keys: of its track.
+            indices: of the missing segments.
+
+        Raises:
+            QuotaExceededError, DiskFullError: about the room.
+        """
+        layout = rendition.layout
+        if os.fstat(fd).st_size != layout.plaintext_bytes:
+            return 0
+        key = derive_track_key(keys.content_root, keys.salt, rendition.run.key_name)
+        await self._blocks.declare(layout)
+        made = 0
+        for start in range(0, len(indices), _AT_ONCE):
+            batch = indices[start : start + _AT_ONCE]
+            segments = await trio.to_thread.run_sync(
+                reseal_segments, fd, layout, rendition.run, key, batch, limiter=self._limiter
+            )
+            await self._blocks.put_segments(layout.root, segments)
+            made += len(segments)
+        await self._blocks.flush(layout.root)
+        return made
+
+
+def free_keybox(rendition: Rendition, keys: TrackKeys) -> Keybox:
+    """Return the keybox of a free rendition, which follows from its track's keys."""
+    key = derive_track_key(keys.content_root, keys.salt, rendition.run.key_name)
+    return public_keybox(rendition.run.key_name, key, rendition.kc)

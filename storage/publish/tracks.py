@@ -81,6 +81,35 @@ class TrackMaker:
         with open_audio(source.path) as fd:
             return await self._audio.tags(fd)
 
+    async def artwork(self, source: Source) -> bytes | None:
+        """Return the picture that a track of this source carries."""
+        with open_audio(source.path) as fd:
+            return await self._audio.artwork(fd)
+
+    @asynccontextmanager
+    async def encoded_again(self, source: Source, *, tier: int, duration_ms: int) -> AsyncIterator[int]:
+        """Yield a descriptor of the bytes that were sealed for a tier when the track was made.
+
+        Equal unless the encoder of this machine was replaced since; who uses them compares digests.
+
+        Args:
+            source: the artist's file.
+            tier: which rendition.
+            duration_ms: as the track's manifest says.
+
+        Raises:
+            AudioError: about the file.
+        """
+        with open_audio(source.path) as fd:
+            info = await self._audio.probe(fd)
+            plans = plan_renditions(info, duration_ms=duration_ms)
+            plan = next(each for each in plans if each.tier == tier)
+            if plan.is_source:
+                yield fd
+                return
+            async with self._encoded(plan, fd, duration_ms) as encoded:
+                yield encoded.fd
+
     async def make(
         self,
         source: Source,
@@ -134,11 +163,11 @@ class TrackMaker:
                 info.channels, duration_ms,
             )  # fmt: skip
             return await self._sealer.seal(encoded, keys, plan.tier, hold)
-        async with self._encoded(plan, fd, examined) as encoded:
+        async with self._encoded(plan, fd, examined.analysis.duration_ms) as encoded:
             return await self._sealer.seal(encoded, keys, plan.tier, hold)
 
     @asynccontextmanager
-    async def _encoded(self, plan: RenditionPlan, fd: int, examined: Examined) -> AsyncIterator[Encoded]:
+    async def _encoded(self, plan: RenditionPlan, fd: int, duration_ms: int) -> AsyncIterator[Encoded]:
         """Encode into a file without a name, which vanishes with its descriptor, crash or not."""
         with tempfile.TemporaryFile(dir=self._staging, buffering=0) as out:
 
@@ -147,7 +176,7 @@ class TrackMaker:
 
             if plan.length_ms:
                 done = await self._audio.encode_preview(
-                    fd, write, duration_ms=examined.analysis.duration_ms, bitrate_bps=plan.bitrate_bps
+                    fd, write, duration_ms=duration_ms, bitrate_bps=plan.bitrate_bps
                 )
             else:
                 done = await self._audio.encode_opus(fd, write, bitrate_bps=plan.bitrate_bps)

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import immich_memories_music
@@ -16,6 +16,7 @@ import pytest
 from marina.clock import ManualClock
 from marina.errors import NotFoundError, NotPermittedError, UsageError
 from marina.secret import Secret
+from storage.audio.errors import AudioError
 from storage.audio.sandbox import AudioSandbox
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.content.keybox import parse_keybox
@@ -24,10 +25,13 @@ from storage.content.segments import SegmentOpener
 from storage.identity.typed_data import account_of_key, sign_digest
 from storage.kv import MemoryKv
 from storage.publish.journal import Journal
+from storage.publish.mending import Mender
+from storage.publish.models import Mended
 from storage.publish.publisher import Publisher, PublishRequest
 from storage.publish.renditions import RenditionSealer
 from storage.publish.tracks import TrackMaker
 from storage.quota import Quota
+from storage.repo import Repo
 
 MUSIC = sorted(Path(immich_memories_music.__file__).parent.rglob("*.opus"))
 KEY = b"\x07" * 32
@@ -55,17 +59,20 @@ class Node:
     def __init__(self, home: Path, kv: MemoryKv, audio: AudioSandbox, blocks: EmbeddedBlockStore) -> None:
         import trio
 
+        self.audio = audio
         self.blocks = blocks
         sealer = RenditionSealer(blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(1))
         staging = home / "staging"
         staging.mkdir(exist_ok=True)
         maker = TrackMaker(audio=audio, blocks=blocks, pins=blocks.pins, sealer=sealer, staging=staging)
+        journal = Journal(kv)
         self.publisher = Publisher(
             owner=Owner(),
             maker=maker,
+            mender=Mender(maker=maker, sealer=sealer, blocks=blocks, pins=blocks.pins, journal=journal),
             blocks=blocks,
             pins=blocks.pins,
-            journal=Journal(kv),
+            journal=journal,
             clock=ManualClock(),
             random=secrets.token_bytes,
         )
@@ -205,6 +212,94 @@ async def test_an_update_keeps_the_ids_and_a_withdrawal_ends_the_release(tmp_pat
             await node.publisher.update(tombstone, title="again")
         anew = await node.publish(album)
         assert anew.signed.release.release_id != first.signed.release.release_id
+
+
+async def blobs_damaged(home: Path, node: Node) -> int:
+    """Damage every ciphertext file and let a scrub find it; return how many segments are missing then."""
+    for file in (home / "blobs").glob("*/*.enc"):
+        with file.open("r+b") as damaged:
+            damaged.seek(1000)
+            damaged.write(bytes(64))
+    async with aclosing(Repo(node.blocks).verify()) as steps:
+        result = [step async for step in steps][-1]
+    return len(result.damaged)
+
+
+async def test_publishing_again_mends_what_the_store_knows_to_be_missing(tmp_path, album):
+    kv = MemoryKv()
+    async with node_at(tmp_path, kv) as node:
+        first = await node.publish(album)
+        before = await node.blocks.stat()
+        assert (await node.publish(album)).mended == Mended()
+        damaged = await blobs_damaged(tmp_path, node)
+        assert damaged == 6
+        (_, one), (two_cid, two) = first.tracks
+        gone = [first.signed.cid, two_cid, one.rendition(0).keybox, two.rendition(2).keybox]
+        for cid in gone:
+            assert await node.blocks.delete(cid)
+        await node.blocks.delete(two.rendition(1).layout.root)
+        again = await node.publish(album)
+        assert again.is_unchanged
+        assert again.signed.cid == first.signed.cid
+        segments = damaged - 1 + two.rendition(1).layout.plan.count
+        assert again.mended == Mended(segments=segments, blocks=len(gone))
+        assert await node.blocks.stat() == before
+        for (_, track), file in zip(again.tracks, sorted(album.iterdir()), strict=True):
+            assert await node.original(track) == file.read_bytes()
+    async with node_at(tmp_path, kv) as node:
+        assert (await node.publish(album)).mended == Mended()
+        assert await blobs_whole(node)
+
+
+async def blobs_whole(node: Node) -> bool:
+    async with aclosing(Repo(node.blocks).verify()) as steps:
+        return [step async for step in steps][-1].damaged == ()
+
+
+async def test_mending_leaves_alone_what_a_later_version_let_go_of(tmp_path, album):
+    async with node_at(tmp_path) as node:
+        first = await node.publish(album)
+        fixed = tmp_path / "fixed.opus"
+        fixed.write_bytes(MUSIC[5].read_bytes())
+        second = await node.publisher.update(first.signed, replace_track=(2, fixed))
+        retired = first.tracks[1][1].rendition(2).layout.root
+        await node.blocks.delete(retired)
+        await node.blocks.delete(second.signed.cid)
+        again = await node.publish(album)
+        assert again.mended == Mended(blocks=1)  # the manifest of the version in force
+        assert await node.blocks.have(retired) == frozenset()
+        assert await node.blocks.has(second.signed.cid)
+
+
+async def test_segments_that_come_out_otherwise_are_counted_and_never_stored(tmp_path, album, monkeypatch):
+    async with node_at(tmp_path) as node:
+        first = await node.publish(album)
+        root = first.tracks[0][1].rendition(0).layout.root
+        count = first.tracks[0][1].rendition(0).layout.plan.count
+        await node.blocks.delete(root)
+
+        async def other_encoder(fd, write, *, duration_ms, bitrate_bps):
+            return await AudioSandbox.encode_preview(
+                node.audio,
+                fd,
+                lambda data: write(bytes(len(data))),
+                duration_ms=duration_ms,
+                bitrate_bps=bitrate_bps,
+            )
+
+        monkeypatch.setattr(node.audio, "encode_preview", other_encoder)
+        again = await node.publish(album)
+        assert again.mended == Mended(missing=count)
+        assert await node.blocks.have(root) == frozenset()
+
+
+async def test_a_replacement_that_vanished_is_named_and_nothing_is_signed(tmp_path, album):
+    async with node_at(tmp_path) as node:
+        first = await node.publish(album)
+        blocks = (await node.blocks.stat()).blocks
+        with pytest.raises(AudioError, match="cannot be opened"):
+            await node.publisher.update(first.signed, replace_track=(1, tmp_path / "gone.flac"))
+        assert (await node.blocks.stat()).blocks == blocks
 
 
 @pytest.fixture
