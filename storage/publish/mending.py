@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from marina.cid import Cid, cid_of, cid_text
 from marina.errors import DamagedError, NotFoundError
@@ -18,6 +19,7 @@ from storage.audio.errors import AudioError
 from storage.blocks.protocol import BlockStore
 from storage.content.track import Rendition, TrackManifest
 from storage.pins import Pins
+from storage.publish.covers import Covers
 from storage.publish.journal import Journal
 from storage.publish.models import Mended, Report
 from storage.publish.renditions import RenditionSealer, TrackKeys, free_keybox
@@ -26,6 +28,21 @@ from storage.publish.tracks import TrackMaker
 from storage.retention import Retention
 
 log = logging.getLogger("marina.storage")
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """What a release was published from.
+
+    Attributes:
+        release_key: the release's name in the journal.
+        sources: the artist's files.
+        covers: pictures of their folders.
+    """
+
+    release_key: bytes
+    sources: Sequence[Source]
+    covers: Covers
 
 
 async def sound(blocks: BlockStore, cid: Cid) -> bytes | None:
@@ -60,8 +77,7 @@ class Mender:
 
     async def mend_tracks(
         self,
-        release_key: bytes,
-        sources: Sequence[Source],
+        originals: Originals,
         tracks: Sequence[tuple[Cid, TrackManifest]],
         content_root: Secret[bytes],
         report: Report,
@@ -69,8 +85,7 @@ class Mender:
         """Make again what is missing of some tracks.
 
         Args:
-            release_key: the release's name in the journal.
-            sources: the originals.
+            originals: what they were made from.
             tracks: of the release.
             content_root: root of the track keys.
             report: told of each file that is read again.
@@ -79,8 +94,8 @@ class Mender:
             QuotaExceededError, DiskFullError: what is mended stays.
         """
         by_salt: dict[bytes, Source] = {}
-        for source in sources:
-            entry = await self._journal.track(release_key, source)
+        for source in originals.sources:
+            entry = await self._journal.track(originals.release_key, source)
             if entry is not None:
                 by_salt[entry.salt] = source
         mended = Mended()
@@ -88,21 +103,21 @@ class Mender:
             original = by_salt.get(track.salt)
             await report(number, len(tracks), original.path.name if original else "")
             keys = TrackKeys(track.track_id, track.salt, content_root)
-            mended += await self._artwork(original, track)
+            mended += await self._artwork(original, originals.covers, track)
             for each in track.renditions:
                 mended += await self._keybox(each, keys)
                 mended += await self._segments(original, track, each, keys)
         return mended
 
-    async def _artwork(self, source: Source | None, track: TrackManifest) -> Mended:
+    async def _artwork(self, source: Source | None, covers: Covers, track: TrackManifest) -> Mended:
         if track.artwork is None or await sound(self._blocks, track.artwork) is not None:
             return Mended()
         try:
-            jpeg = None if source is None else await self._maker.artwork(source)
+            jpeg = None if source is None else await self._maker.artwork(source, covers)
         except AudioError as err:
             return _lost(track.artwork, 1, str(err))
         if jpeg is None or cid_of(jpeg) != track.artwork:
-            return _lost(track.artwork, 1, "the original holds another picture or none")
+            return _lost(track.artwork, 1, "the originals hold another picture or none")
         await self._blocks.put(track.artwork, jpeg)
         return Mended(blocks=1)
 

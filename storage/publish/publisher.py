@@ -22,7 +22,7 @@ from storage.content.release import AccountSigner, Release, SignedRelease, open_
 from storage.content.track import TrackManifest, decode_track, encode_track
 from storage.pins import Pins
 from storage.publish.journal import Journal, finished
-from storage.publish.mending import Mender, sound
+from storage.publish.mending import Mender, Originals, sound
 from storage.publish.models import Mended, Preview, Published, Publishing, PublishRequest, Report, Skipped
 from storage.publish.renditions import RandomBytes
 from storage.publish.source import Source, find_files, identify
@@ -107,7 +107,8 @@ class Publisher:
             release_id = derive_release_id(signer.account, entry.salt)
             done = finished(entry)
             if done is not None and (old := await self._mended(done, release_id)) is not None:
-                mended = await self._mender.mend_tracks(key, sources, old.tracks, content_root, report)
+                originals = Originals(key, sources, self._maker.covers(request.path))
+                mended = await self._mender.mend_tracks(originals, old.tracks, content_root, report)
                 return replace(old, skipped=tuple(skipped), is_unchanged=True, mended=old.mended + mended)
             title, artist = await self._names(request, sources)
             facts = ReleaseFacts(
@@ -118,8 +119,10 @@ class Publisher:
                 terms=request.terms,
                 tags=request.tags,
                 hints=request.hints,
+                covers=(covers := self._maker.covers(request.path)),
             )
             tracks = await self._tracks(key, sources, facts, content_root, skipped, report)
+            skipped += [Skipped(path, reason) for path, reason in covers.refused.items()]
             release = Release(
                 account=signer.account,
                 salt=entry.salt,
@@ -298,7 +301,7 @@ class Publisher:
         cid, track = old
         facts = ReleaseFacts(
             track.account, current.release.release_id, current.release.artist, current.release.title,
-            track.terms, track.tags, track.hints,
+            track.terms, track.tags, track.hints, artwork=current.release.artwork,
         )  # fmt: skip
         source = await _reading(identify, path)
         return await self._maker.make(

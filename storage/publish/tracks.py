@@ -22,6 +22,7 @@ from storage.audio.tags import Tags
 from storage.blocks.protocol import BlockStore
 from storage.content.track import ProviderHint, Rendition, TrackManifest, encode_track
 from storage.pins import Pins
+from storage.publish.covers import Covers
 from storage.publish.renditions import Encoded, RenditionSealer, TrackKeys
 from storage.publish.source import Source
 from storage.retention import Retention
@@ -41,7 +42,12 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """What a track takes from its release."""
+    """What a track takes from its release.
+
+    Attributes:
+        covers: pictures of its folders, for a track without one; None where there is no folder.
+        artwork: the picture, here already, for a track that has none by all this.
+    """
 
     account: Account
     release_id: ReleaseId
@@ -50,6 +56,8 @@ class ReleaseFacts:
     terms: str
     tags: tuple[str, ...]
     hints: tuple[ProviderHint, ...]
+    covers: Covers | None = None
+    artwork: Cid | None = None
 
 
 class TrackMaker:
@@ -81,10 +89,15 @@ class TrackMaker:
         with open_audio(source.path) as fd:
             return await self._audio.tags(fd)
 
-    async def artwork(self, source: Source) -> bytes | None:
-        """Return the picture that a track of this source carries."""
+    def covers(self, folder: Path) -> Covers:
+        """Return the pictures of a folder that is published."""
+        return Covers(self._audio, folder)
+
+    async def artwork(self, source: Source, covers: Covers | None) -> bytes | None:
+        """Return the picture of a track made from this source: its own, else that of its folder."""
         with open_audio(source.path) as fd:
-            return await self._audio.artwork(fd)
+            jpeg = await self._audio.artwork(fd)
+        return await covers.of(source) if jpeg is None and covers is not None else jpeg
 
     @asynccontextmanager
     async def encoded_again(self, source: Source, *, tier: int, duration_ms: int) -> AsyncIterator[int]:
@@ -140,7 +153,8 @@ class TrackMaker:
                 leases.enter_context(self._pins.lease(cid))
                 held.append(cid)
 
-            artwork = await self._store_artwork(await self._audio.artwork(fd), hold)
+            jpeg = await self.artwork(source, facts.covers)
+            artwork = facts.artwork if jpeg is None else await self._store_artwork(jpeg, hold)
             plans = plan_renditions(examined.info, duration_ms=examined.analysis.duration_ms)
             renditions = [await self._rendition(plan, fd, examined, keys, hold) for plan in plans]
             track = _describe(
@@ -185,9 +199,7 @@ class TrackMaker:
                 done.channels, done.duration_ms,
             )  # fmt: skip
 
-    async def _store_artwork(self, jpeg: bytes | None, hold: Hold) -> Cid | None:
-        if jpeg is None:
-            return None
+    async def _store_artwork(self, jpeg: bytes, hold: Hold) -> Cid:
         cid = cid_of(jpeg)
         hold(cid)
         await self._blocks.put(cid, jpeg)

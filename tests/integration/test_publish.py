@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -32,6 +34,7 @@ from storage.publish.renditions import RenditionSealer
 from storage.publish.tracks import TrackMaker
 from storage.quota import Quota
 from storage.repo import Repo
+from storage.retention import Retention
 
 MUSIC = sorted(Path(immich_memories_music.__file__).parent.rglob("*.opus"))
 KEY = b"\x07" * 32
@@ -291,6 +294,50 @@ async def test_segments_that_come_out_otherwise_are_counted_and_never_stored(tmp
         again = await node.publish(album)
         assert again.mended == Mended(missing=count)
         assert await node.blocks.have(root) == frozenset()
+
+
+async def test_a_folders_cover_is_the_picture_of_tracks_that_carry_none(tmp_path, album):
+    (album / "Folder.JPG").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (album / "cover.png").write_bytes(png(1600, 1200))
+    (album / "cover.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    async with node_at(tmp_path) as node:
+        first = await node.publish(album)
+        assert [each.path.name for each in first.skipped] == ["cover.jpg"]
+        artwork = first.signed.release.artwork
+        assert {track.artwork for _, track in first.tracks} == {artwork}
+        jpeg = await node.blocks.get(artwork)
+        assert jpeg[:3] == b"\xff\xd8\xff"
+        assert await node.blocks.pins.retention(artwork) is Retention.OWN
+        await node.blocks.delete(artwork)
+        assert (await node.publish(album)).mended == Mended(blocks=1)
+        assert await node.blocks.get(artwork) == jpeg
+        fixed = tmp_path / "fixed.opus"
+        fixed.write_bytes(MUSIC[5].read_bytes())
+        second = await node.publisher.update(first.signed, replace_track=(1, fixed))
+        assert second.tracks[0][1].artwork == artwork
+
+
+async def test_a_single_file_takes_no_picture_from_beside_it(tmp_path, album):
+    (album / "cover.png").write_bytes(png(64, 64))
+    async with node_at(tmp_path) as node:
+        done = await node.publish(min(album.glob("*.opus")))
+        assert done.signed.release.artwork is None
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a PNG picture of one colour."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = (b"\0" + b"\x40\x80\xc0" * width) * height
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 async def test_a_replacement_that_vanished_is_named_and_nothing_is_signed(tmp_path, album):
