@@ -29,7 +29,7 @@ from p2p.host import Host
 from storage.blocks.embedded import EmbeddedBlockStore
 from tools.bench.child import Child, Message, die_with_parent, reply, take_stdout
 from tools.bench.content import Sealed, block_store, seal_track, write_random
-from tools.bench_transfer import noise_only, send_raw
+from tools.bench.raw import noise_only, send_raw
 
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 RAW = "/bench/raw/1.0.0"

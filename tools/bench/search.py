@@ -1,4 +1,4 @@
-"""Search over a large catalogue: what ``tools/bench_search.py`` measures, as rows of this report."""
+"""Search over a large catalogue: what ``tools/bench/catalogue.py`` measures, as rows of this report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ LIMIT_S = 900.0
 def measure(bench: Bench) -> list[Measurement]:
     """Run it in a process of its own; real artist names when the listening data lies beside the checkout."""
     tracks, queries = bench.count(100_000, least=1000), bench.count(2000, least=200)
-    command = [sys.executable, "tools/bench_search.py", "--tracks", str(tracks), "--queries", str(queries)]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.bench.catalogue",
+        "--tracks",
+        str(tracks),
+        "--queries",
+        str(queries),
+    ]
     data = ROOT.parent / "shared" / "data" / "lastfm-2k"
     if data.is_dir():
         command += ["--data", str(data)]

@@ -23,11 +23,11 @@ from marina.ids import PeerId
 from tools.bench.content import Sealed
 from tools.bench.fetching import Listener, fetch_and_open, listening
 from tools.bench.provider import RAW, Provider
+from tools.bench.raw import noise_only, time_raw
 from tools.bench.report import FETCH_RAW, FETCH_TORRENT, FETCH_TWO, Measurement
 from tools.bench.scale import Bench
 from tools.bench.stats import MIB, Stopwatch, spread
 from tools.bench.torrent import TorrentPair
-from tools.bench_transfer import noise_only, time_raw
 
 SIZE_MIB = 256
 ROUNDS = 8

@@ -1,6 +1,6 @@
 """Measure search over a large catalogue: latency and hit@10 for queries with one typo.
 
-    python tools/bench_search.py --data ../shared/data/lastfm-2k
+    python -m tools.bench.catalogue --data ../shared/data/lastfm-2k
 
 Artist names and tag words come from the HetRec Last.fm-2k files when given, else all words are made
 up; titles are drawn from a Zipf distribution over them. A query is up to six words of a known track
