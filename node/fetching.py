@@ -41,12 +41,10 @@ async def fetch_tracks(
     done = fetched = 0
     peers: set[str] = set()
     for each in renditions:
-        fetcher = RenditionFetcher(layout=each.layout, blocks=services.blocks, source=services.providers)
-        with services.blocks.pins.lease(each.layout.root):
-            async with fetcher.running(), trio.open_nursery() as nursery:
-                nursery.start_soon(_tell, fetcher, done, total, report)
-                await fetcher.fetch_all()
-                nursery.cancel_scope.cancel()
+        async with services.downloads.fetching(each.layout) as fetcher, trio.open_nursery() as nursery:
+            nursery.start_soon(_tell, fetcher, done, total, report)
+            await fetcher.fetch_all()
+            nursery.cancel_scope.cancel()
         done += each.layout.plan.ciphertext_bytes
         fetched += fetcher.stats.bytes_fetched
         peers |= set(fetcher.stats.bytes_by_peer)

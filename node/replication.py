@@ -11,10 +11,11 @@ import trio
 
 from marina.cid import Cid
 from marina.clock import Clock
-from marina.errors import MalformedError, MarinaError, NotPermittedError
+from marina.errors import MalformedError, NotPermittedError
 from marina.ids import Account, PeerId, parse_account
 from marina.schema import encode_record
 from node.discovery import Discovery
+from node.downloads import Downloads
 from node.library import Library, Target
 from node.settings import OperatorSettings
 from node.swarm import Swarm
@@ -36,8 +37,6 @@ from storage.identity.binding import decode_binding, verify_binding
 from storage.identity.owner import Owner
 from storage.kv import KeyValueStore, Table
 from storage.retention import Retention
-from streaming.fetcher import RenditionFetcher
-from streaming.providers import ProviderSource
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -99,7 +98,7 @@ class Keeper:
         *,
         blocks: EmbeddedBlockStore,
         library: Library,
-        providers: ProviderSource,
+        downloads: Downloads,
         swarm: Swarm,
         discovery: Discovery,
         denylist: Denylist,
@@ -107,7 +106,7 @@ class Keeper:
     ) -> None:
         self._blocks = blocks
         self._library = library
-        self._providers = providers
+        self._downloads = downloads
         self._swarm = swarm
         self._discovery = discovery
         self._denylist = denylist
@@ -168,16 +167,9 @@ class Keeper:
         self._denylist.check(cids=release_cids(target), release=release.release_id, account=release.account)
 
     async def _fetch(self, layout: RenditionLayout, done: int, report: Callable[[int], None]) -> None:
-        fetcher = RenditionFetcher(layout=layout, blocks=self._blocks, source=self._providers)
-        fetcher.on_progress = lambda: report(done + fetcher.stats.bytes_fetched)
-        failure: MarinaError | None = None
-        async with fetcher.running():
-            try:
-                await fetcher.fetch_all()
-            except MarinaError as err:
-                failure = err  # raised outside the fetcher's nursery, which would wrap it in a group
-        if failure is not None:
-            raise failure
+        async with self._downloads.fetching(layout) as fetcher:
+            fetcher.on_progress = lambda: report(done + fetcher.stats.bytes_fetched)
+            await fetcher.fetch_all()
 
 
 class Replication:

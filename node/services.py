@@ -14,6 +14,7 @@ from marina.ids import PeerId
 from marina.metrics import Registry
 from marina.secret import Secret
 from node.discovery import Discovery
+from node.downloads import Downloads
 from node.health import HealthMonitor
 from node.jobs import Jobs
 from node.library import Library
@@ -77,6 +78,7 @@ class Services:
     releases: ReleaseFetcher
     library: Library
     providers: SwarmProviders
+    downloads: Downloads
     playback: Playback
     search: SwarmSearch
     search_server: SearchServer
@@ -137,9 +139,10 @@ def build_services(
         account=owner.account,
     )  # fmt: skip
     providers = SwarmProviders(host=host, client=client, finder=swarm, release_of=swarm.release_of)
+    downloads = Downloads(blocks=blocks, source=providers, lease=blocks.pins.lease)
     discovery.heard = library.heard
     keeper = Keeper(
-        blocks=blocks, library=library, providers=providers, swarm=swarm, discovery=discovery,
+        blocks=blocks, library=library, downloads=downloads, swarm=swarm, discovery=discovery,
         denylist=denylist, clock=clock,
     )  # fmt: skip
     return Services(
@@ -167,6 +170,7 @@ def build_services(
         releases=releases,
         library=library,
         providers=providers,
+        downloads=downloads,
         playback=Playback(blocks=blocks, source=providers, block=releases.block, lease=blocks.pins.lease),
         search=SwarmSearch(host=host, library=library, swarm=swarm),
         search_server=SearchServer(

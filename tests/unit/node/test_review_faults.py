@@ -18,6 +18,7 @@ from marina.ids import Account, PeerId, ReleaseId
 from marina.secret import Secret
 from node.api.routes_music import MusicRoutes
 from node.api.routes_publish import PublishRoutes
+from node.downloads import Downloads
 from node.playback import Playback
 from node.providers import SwarmProviders
 from node.replication import Keeper
@@ -144,10 +145,11 @@ async def test_a_song_whose_root_is_a_lie_is_refused_and_the_node_plays_on():
 
 async def test_a_pledged_copy_that_nobody_delivers_fails_as_itself_and_not_as_a_group(autojump_clock):
     sealed = Sealed(b"sound" * 1000)
+    blocks = MemoryBlockStore(quota_bytes=1 << 20)
     keeper = Keeper(
-        blocks=MemoryBlockStore(quota_bytes=1 << 20),
+        blocks=blocks,
         library=None,
-        providers=Source(),
+        downloads=Downloads(blocks=blocks, source=Source(), lease=lambda _: nullcontext()),
         swarm=None,
         discovery=None,
         denylist=None,
