@@ -17,9 +17,11 @@ from marina.cid import Cid, check_cid, cid_text
 from marina.clock import Clock
 from marina.errors import MalformedError, MarinaError, NotFoundError, UsageError
 from marina.ids import Account, PeerId, ReleaseId, TrackId, account_text, release_text, track_text
+from node.naming import TIERS
 from node.swarm import Swarm
+from node.typed import typed_link
 from p2p.addresses import with_peer
-from p2p.links import Link, is_link, parse_link
+from p2p.links import Link, is_link
 from p2p.releases import FetchedRelease, ReleaseFetcher
 from p2p.wire.gossip import Announcement
 from storage.blocks.protocol import BlockStore
@@ -32,7 +34,6 @@ from storage.library.search import SearchIndex
 
 log = logging.getLogger("marina.node.library")
 PAGE_MAX = 100
-_TIERS = {0: "preview", 1: "stream", 2: "original"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,7 @@ class Library:
         here = len(await self._blocks.have(each.layout.root))
         missing_bytes = each.layout.plan.ciphertext_bytes * (count - here) / count
         return {
-            "tier": _TIERS.get(each.tier, str(each.tier)),
+            "tier": TIERS.get(each.tier, str(each.tier)),
             "codec": each.codec,
             "mime": each.mime,
             "bitrate_bps": each.bitrate_bps,
@@ -347,7 +348,7 @@ class Library:
             return False
         for each in decode_track(await self._blocks.get(cid)).renditions:
             is_whole = len(await self._blocks.have(each.layout.root)) == each.layout.plan.count
-            if is_whole and _TIERS.get(each.tier) != "preview":
+            if is_whole and TIERS.get(each.tier) != "preview":
                 return True
         return False
 
@@ -376,22 +377,11 @@ class Library:
     def _learn(self, signed: SignedRelease, tracks: Sequence[tuple[Cid, TrackManifest]]) -> None:
         roots = [each.layout.root for _, track in tracks for each in track.renditions]
         keyboxes = [each.keybox for _, track in tracks for each in track.renditions]
-        parts = [*roots, *keyboxes, *(cid for cid, _ in tracks)]
+        pictures = {track.artwork for _, track in tracks if track.artwork is not None}
+        parts = [*roots, *keyboxes, *(cid for cid, _ in tracks), *sorted(pictures)]
         self._swarm.note_release(signed.cid, signed.release.release_id, signed.release.account, parts)
         for hint in signed.release.hints:
             self._swarm.note_hint(signed.cid, hint.peer, hint.addresses)
-
-
-def typed_link(typed: str) -> Link:
-    """Return the link that a person typed.
-
-    Raises:
-        UsageError: it is damaged; a link of a peer would be malformed, this one can be typed again.
-    """
-    try:
-        return parse_link(typed)
-    except MalformedError as err:
-        raise UsageError(str(err)) from err
 
 
 def _brief(track: TrackManifest) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from marina.metrics import Registry
 from marina.secret import Secret
 from node.discovery import Discovery
 from node.downloads import Downloads
+from node.healing import ReleaseHealer
 from node.health import HealthMonitor
 from node.jobs import Jobs
 from node.library import Library
+from node.naming import BlockNames
 from node.playback import Playback
 from node.providers import SwarmProviders
 from node.replication import Keeper, Replication, identity_of
@@ -77,6 +79,8 @@ class Services:
     block_server: BlockServer
     releases: ReleaseFetcher
     library: Library
+    healer: ReleaseHealer
+    names: BlockNames
     providers: SwarmProviders
     downloads: Downloads
     playback: Playback
@@ -169,6 +173,8 @@ def build_services(
         block_server=BlockServer(source=blocks, clock=clock, is_denied=is_denied),
         releases=releases,
         library=library,
+        healer=ReleaseHealer(blocks=blocks, catalog=catalog, library=library),
+        names=BlockNames(blocks=blocks, swarm=swarm),
         providers=providers,
         downloads=downloads,
         playback=Playback(blocks=blocks, source=providers, block=releases.block, lease=blocks.pins.lease),

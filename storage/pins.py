@@ -121,6 +121,17 @@ class Pins:
             async for key, data in rows:
                 yield _holding(Cid(key), decode_row(HoldingRow, data))
 
+    async def promised(self) -> AsyncGenerator[Cid, None]:
+        """Yield what must be here whole: pledged, licensed, pinned and own CIDs, here or missing."""
+        now_s = self._clock.now_s()
+        last: Cid | None = None
+        async with aclosing(pages(self._index.pin)) as rows:
+            async for key, data in rows:
+                cid = Cid(key[:-_CLASS_BYTES])
+                if cid != last and key[-1] >= Retention.PLEDGED and _lives(decode_row(PinRow, data), now_s):
+                    last = cid
+                    yield cid
+
     @contextmanager
     def lease(self, cid: Cid) -> Iterator[None]:
         """Keep a rendition while it plays; leases end with the process."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from marina.cid import Cid, cid_text
+from marina.cid import DAG_PB, Cid, cid_text, codec_of
 from marina.errors import MarinaError
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.blocks.protocol import StoreStat
@@ -56,7 +56,7 @@ class RepoStat:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A block whose bytes were wrong, or a segment that is missing where the owner keeps the whole.
+    """A block whose bytes were wrong, or one that is missing of what the owner keeps whole.
 
     ``is_healed`` once it was fetched and stored again.
     """
@@ -118,9 +118,9 @@ class Repo:
     async def verify(self, heal: Heal | None = None) -> AsyncGenerator[VerifyProgress, None]:
         """Read every block; yield the progress after each few of them and the result at the end.
 
-        A damaged block counts as missing from then on, so what is missing of a rendition that was
-        promised or is kept for good is damage too: the next verification can still heal it. Reading
-        is all that happens to whole ones.
+        A damaged block counts as missing from then on, so what is missing of what was promised or is kept
+        for good is damage too, segments, manifests and keyboxes alike: the next verification can still
+        heal it. Reading is all that happens to whole ones.
 
         Args:
             heal: fetches damaged blocks, which are then stored again; None only finds them.
@@ -137,6 +137,9 @@ class Repo:
                     await run.check_segments(root, indices[start : start + VERIFY_BATCH])
                     yield run.progress()
                 await run.note_missing(root, indices)
+        async with aclosing(self._store.pins.promised()) as promised:
+            async for cid in promised:
+                await run.note_absent(cid)
         await self._store.commit()
         yield run.progress(is_done=True)
 
@@ -172,6 +175,7 @@ class _Run:
         self._checked = 0
         self._checked_bytes = 0
         self._damaged: list[Damage] = []
+        self._noted: set[Cid] = set()
 
     def progress(self, *, is_done: bool = False) -> VerifyProgress:
         """Return how far it has come."""
@@ -213,9 +217,17 @@ class _Run:
         for index in sorted(set(range(layout.plan.count)).difference(before)):
             await self._note(layout.cid(index))
 
-    async def _note(self, cid: Cid) -> None:
+    async def note_absent(self, cid: Cid) -> None:
+        """Count what was promised and is not here at all, unless it was counted when it was found damaged.
+
+        Of a rendition without a place only the root is known; it is healed by declaring it first.
+        """
+        if cid not in self._noted and not await self._store.has(cid):
+            await self._note(cid, is_healable=codec_of(cid) != DAG_PB)
+
+    async def _note(self, cid: Cid, *, is_healable: bool = True) -> None:
         is_healed = False
-        if self._heal is not None:
+        if self._heal is not None and is_healable:
             try:
                 await self._store.put(cid, await self._heal(cid))
                 is_healed = True
@@ -224,4 +236,5 @@ class _Run:
                 log.warning(
                     "a block was not healed", extra={"context": {"cid": cid_text(cid), "reason": str(err)}}
                 )
+        self._noted.add(cid)
         self._damaged.append(Damage(cid, is_healed))

@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stat = actions.add_parser("stat", help="bytes by class, against the quota")
     stat.add_argument("--why", action="store_true", help="every root and why it is kept")
     verify = actions.add_parser("verify", help="hash everything; exit 8 if something is damaged")
-    verify.add_argument("--heal", action="store_true", help="fetch damaged segments again")
+    verify.add_argument("--heal", action="store_true", help="fetch again what is damaged or missing")
     actions.add_parser("repair", help="mend a damaged database; the daemon must not run")
     gc = actions.add_parser("gc", help="remove what nothing protects")
     gc.add_argument("--dry-run", action="store_true")
@@ -78,12 +78,25 @@ def _stat(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
     ]
     if args.why and facts["roots"]:
         rows = [
-            (each["class"], human_bytes(each["bytes"]), clean(each["why"]), each["root"])
+            (
+                _what(each),
+                human_bytes(each["bytes"]),
+                clean(each["why"]),
+                (each["release"] or "")[:14],
+                each["root"],
+            )
             for each in facts["roots"]
         ]
-        lines += list(console.table(("class", "size", "why", "root"), rows))
+        lines += list(console.table(("what", "size", "why", "in", "root"), rows))
     console.result(facts, lines)
     return 0
+
+
+def _what(each: dict) -> str:  # type: ignore[type-arg]
+    """Return what a block is: its title, its artist, and which part of them."""
+    if each["title"] is None:
+        return "not in the library"
+    return clean(" — ".join(filter(None, (each["title"], each["artist"])))) + f" ({each['kind']})"
 
 
 def _verify(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
@@ -96,7 +109,9 @@ def _verify(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
                 result = event
     damaged, healed = int(str(result.get("damaged", 0))), int(str(result.get("healed", 0)))
     text = f"checked {counted(int(str(result['checked'])), 'block')}, {damaged} damaged or missing"
-    console.result(result, text + (f", {healed} fetched again" if args.heal else ""))
+    console.result(
+        result, text + (f", {healed} fetched again, {damaged - healed} not found" if args.heal else "")
+    )
     if damaged > healed and args.heal:
         console.hint("Nobody who is connected has the rest. Connect to a node that keeps it, and try again.")
     elif damaged > healed:

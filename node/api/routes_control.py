@@ -12,14 +12,15 @@ import trio
 from marina import __version__
 from marina.cid import Cid, cid_text
 from marina.errors import MalformedError, NotFoundError, UsageError
-from marina.ids import PeerId, account_text
+from marina.ids import PeerId, account_text, release_text, track_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
 from node.api.scopes import Scope
 from node.checks import NO_PEERS
 from node.jobs import Event, Report
-from node.library import typed_link
+from node.naming import BlockName
 from node.services import Services
+from node.typed import typed_link
 from p2p import addresses
 from p2p.announce import AnnounceHealth
 from p2p.links import is_link
@@ -148,6 +149,7 @@ class ControlRoutes:
     async def repo_stat(self, ctx: ApiContext) -> Reply:
         """Answer bytes by class against the quota, and why things are kept."""
         stat = await self._services.repo.stat(why=ctx.query.flag("why", default=False), largest=100)
+        names = await self._services.names.of(each.cid for each in stat.largest)
         return Reply.ok(
             {
                 "bytes_used": stat.total.bytes_used,
@@ -156,16 +158,19 @@ class ControlRoutes:
                 "blocks": stat.total.blocks,
                 "renditions": stat.total.renditions,
                 "by_class": {kind.name.lower(): size for kind, size in stat.charged_bytes.items()},
-                "roots": [_reason(each) for each in stat.largest],
+                "roots": [_reason(each, names.get(each.cid)) for each in stat.largest],
             }
         )
 
     @route("POST", "/api/v1/repo/verify", scope=Scope.ADMIN)
     async def verify(self, ctx: ApiContext) -> Reply:
-        """Hash everything; with ``heal`` fetch damaged blocks again."""
-        heal = self._heal if ctx.body.flag("heal", default=False) else None
+        """Hash everything; with ``heal`` fetch again what is damaged or missing."""
+        is_healing = ctx.body.flag("heal", default=False)
+        heal = self._heal if is_healing else None
 
         async def events() -> AsyncGenerator[Event, None]:
+            if is_healing:
+                await self._services.healer.restore()
             last: VerifyProgress | None = None
             told_s = float("-inf")
             async with aclosing(self._services.repo.verify(heal)) as progress:
@@ -184,6 +189,7 @@ class ControlRoutes:
                 "checked": last.checked,
                 "damaged": len(last.damaged),
                 "healed": len(last.damaged) - last.unhealed,
+                "not_found": last.unhealed if is_healing else 0,
                 "blocks": [cid_text(each.cid) for each in last.damaged[:100]],
             }
 
@@ -251,11 +257,16 @@ def _provide(health: AnnounceHealth) -> dict[str, object]:
     }
 
 
-def _reason(each: Reason) -> dict[str, object]:
+def _reason(each: Reason, name: BlockName | None) -> dict[str, object]:
     pins = [pin.retention.name.lower() for pin in each.pins]
     why = ", ".join(pins) or "cache: played or served lately"
     return {
         "root": cid_text(each.cid),
+        "kind": name.kind if name else None,
+        "title": name.title if name else None,
+        "artist": name.artist if name else None,
+        "release": release_text(name.release_id) if name else None,
+        "track": track_text(name.track_id) if name and name.track_id else None,
         "class": each.retention.name.lower(),
         "bytes": each.charge_bytes,
         "why": why + (", playing now" if each.is_playing else ""),

@@ -14,9 +14,9 @@ from node.api.router import ApiContext, route
 from node.api.scopes import Scope
 from node.fetching import fetch_tracks
 from node.jobs import Event, Report
-from node.library import typed_link
 from node.services import Services
 from node.sharing import shareable_addresses
+from node.typed import typed_link
 from p2p.links import is_link
 from p2p.releases import FetchedRelease
 from storage.content.release import SignedRelease

@@ -12,7 +12,7 @@ import trio
 
 from marina.cid import DAG_CBOR, Cid, check_cid, cid_of
 from marina.clock import Clock
-from marina.errors import NotFoundError, NotPermittedError, UsageError
+from marina.errors import MarinaError, NotFoundError, NotPermittedError, UsageError
 from marina.ids import Account, ReleaseId, derive_release_id
 from marina.secret import Secret
 from storage.audio.errors import AudioError
@@ -270,7 +270,11 @@ class Publisher:
         signed = sign_release(release, signer)
         await self._pin(tracks)
         await self._pins.pin([signed.cid], Retention.OWN)
-        await self._blocks.put(signed.cid, signed.block)
+        try:
+            await self._blocks.put(signed.cid, signed.block)
+        except MarinaError:
+            await self._pins.unpin(signed.cid, Retention.OWN)  # or it would be missed for ever
+            raise
         copies = {cid: encode_track(track) for cid, track in tracks} | {signed.cid: signed.block}
         await self._journal.keep_copies(release.release_id, copies)
         return signed

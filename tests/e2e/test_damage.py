@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import trio
 
+from storage.blocks.embedded import EmbeddedBlockStore
+from storage.kv import LevelKv
+from storage.quota import Quota
 from tests.support.daemons import PASSPHRASE, daemons, music, start_all
 
 
@@ -55,6 +59,71 @@ def test_damaged_ciphertext_is_fetched_again_from_a_peer_and_never_served(tmp_pa
         artist.stop()
         url = keeper.run("play", done["release"], "--url", "--quality", "original", "--offline")["url"]
         assert httpx.get(url, trust_env=False, timeout=40).content == song.read_bytes()
+
+
+def forget_blocks(home: Path) -> int:
+    """Remove every manifest and keybox and one rendition; return how many."""
+
+    async def forget() -> int:
+        kv = LevelKv(home / "meta")
+        store = EmbeddedBlockStore(kv=kv, directory=home / "blobs", quota=Quota(1 << 30))
+        await store.open()
+        roots = [cid async for cid in store.roots()]
+        small = [cid async for cid in store.small_cids()]
+        gone = [cid for cid in (*small, roots[0]) if await store.delete(cid)]
+        await store.close()
+        await kv.close()
+        return len(gone)
+
+    return trio.run(forget)
+
+
+def test_manifests_and_keyboxes_that_are_gone_are_fetched_again_and_named(tmp_path: Path) -> None:
+    with daemons(tmp_path, "artist", "keeper") as (artist, keeper):
+        start_all(artist, keeper)
+        song = music(tmp_path / "music", "Breakwater")[0]
+        done = artist.run("publish", str(song))
+        keeper.run("pin", "add", artist.run("share", done["release"])["link"])
+        named = keeper.run("repo", "stat", "--why")["roots"]
+        assert {each["title"] for each in named} == {"Breakwater"}
+        assert {each["release"] for each in named} == {done["release"]}
+        assert {"release", "track", "keybox", "preview", "stream", "original"} <= {
+            each["kind"] for each in named
+        }
+        text = keeper.try_run("repo", "stat", "--why", is_json=False).out
+        assert "Breakwater (release)" in text or "Breakwater — " in text
+        keeper.stop()
+        count = forget_blocks(keeper.home)
+        artist.stop()
+        keeper.start()
+        alone = keeper.run("repo", "verify", "--heal", code=8)
+        assert (alone["damaged"], alone["healed"], alone["not_found"]) == (count, 0, count)
+        artist.start()
+        keeper.run("peers", "connect", artist.address())
+        healed = keeper.try_run("repo", "verify", "--heal", is_json=False)
+        assert (healed.code, "0 not found" in healed.out) == (0, True), healed
+        assert keeper.run("repo", "verify")["damaged"] == 0
+        artist.stop()
+        url = keeper.run("play", done["release"], "--url", "--quality", "original", "--offline")["url"]
+        assert httpx.get(url, trust_env=False, timeout=40).content == song.read_bytes()
+
+
+def test_publishing_again_repairs_from_the_originals(tmp_path: Path) -> None:
+    with daemons(tmp_path, "artist") as (artist,):
+        artist.init()
+        artist.start()
+        song = music(tmp_path / "music", "Breakwater")[0]
+        artist.run("publish", str(song))
+        artist.stop()
+        count = forget_blocks(artist.home)
+        for path in (artist.home / "blobs").rglob("*.enc"):
+            flip(path, 1000)
+        artist.start()
+        assert artist.run("repo", "verify", code=8)["damaged"] > count
+        again = artist.try_run("publish", str(song), is_json=False)
+        assert (again.code, "repaired" in again.out) == (0, True), again
+        assert artist.run("repo", "verify")["damaged"] == 0
+        assert "nothing changed" in artist.try_run("publish", str(song), is_json=False).out
 
 
 def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -133,6 +133,39 @@ async def test_verification_heals_from_a_peer_and_names_what_nobody_has(store, t
     assert await store.have(layout.root) == set(range(layout.plan.count)) - {7}
 
 
+async def test_promised_blocks_that_an_earlier_check_removed_are_missed_and_healed(store):
+    whole, pledged, cached, ended = (os.urandom(300) for _ in range(4))
+    lost_root, _ = make_rendition(3 * MIB)
+    await store.pins.pin([cid_of(whole), lost_root.root], Retention.PINNED)
+    await store.pins.pin([cid_of(pledged)], Retention.PLEDGED, until_s=2**40)
+    await store.pins.pin([cid_of(ended)], Retention.PLEDGED, until_s=1)
+    for each in (whole, pledged, cached, ended):
+        await store.put(cid_of(each), each)
+    for each in (pledged, cached, ended):
+        await store.delete(cid_of(each))
+    found = await result_of(Repo(store).verify())
+    assert {each.cid for each in found.damaged} == {cid_of(pledged), lost_root.root}
+
+    async def fetch(cid):
+        return pledged
+
+    healed = await result_of(Repo(store).verify(fetch))
+    assert {(each.cid, each.is_healed) for each in healed.damaged} == {
+        (cid_of(pledged), True),
+        (lost_root.root, False),  # its segments are fetched once its manifest gave it a place
+    }
+    assert await store.get(cid_of(pledged)) == pledged
+
+
+async def test_a_damaged_block_that_nobody_has_is_counted_once(store, tmp_path):
+    block = os.urandom(50_000)
+    await store.pins.pin([cid_of(block)], Retention.PINNED)
+    await store.put(cid_of(block), block)
+    (path,) = (tmp_path / "blobs").glob("*/*.blk")
+    flip_bit(path, 9)
+    assert len((await result_of(Repo(store).verify())).damaged) == 1
+
+
 async def test_a_healer_that_returns_other_bytes_heals_nothing(store, tmp_path):
     layout, segments = await fill(store)
     (path,) = (tmp_path / "blobs").glob("*/*.enc")
