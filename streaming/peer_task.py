@@ -109,6 +109,8 @@ class PeerTask:
     async def _serve(self, session: ProviderSession) -> None:
         while not self._is_over:
             while self._todo:
+                # What is asked after a break-off belongs to the next session and must not be lost here.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 await session.want(self._todo.popleft())
             if session.outstanding:
                 await self._hand_on(await session.next())
