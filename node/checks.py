@@ -46,6 +46,8 @@ def register_checks(services: Services, canary: LoopCanary) -> None:
         return CheckResult(Health.HEALTHY, f"{peers} peers connected")
 
     async def provide() -> CheckResult:
+        if (problem := services.discovery.outbox.problem) is not None:
+            return CheckResult(Health.DEGRADED, problem)
         health = services.discovery.announce_health()
         if health.state is AnnounceState.OK:
             return CheckResult(Health.HEALTHY, health.message)

@@ -17,8 +17,9 @@ import trio
 from marina.cid import Cid
 from marina.clock import Clock
 from marina.errors import MarinaError
-from marina.ids import Account, PeerId
+from marina.ids import Account, PeerId, ReleaseId
 from marina.metrics import Registry
+from node.outbox import Outbox, ReleaseNews, roots_of
 from node.settings import SwarmSettings
 from p2p.anchors import AnchorBook, AnchorKeeper
 from p2p.announce import AnnounceHealth, Announcer, Reason
@@ -65,6 +66,7 @@ class Discovery:
         haves: peers that said they have a root.
         offers: what operators offer.
         finder: asks the DHT, gossip and the local network for providers.
+        outbox: what the swarm is still to be told of this owner's releases.
         heard: told of each release version that an artist's device announced.
     """
 
@@ -114,6 +116,7 @@ class Discovery:
             rng=rng,
             registry=registry,
         )
+        self.outbox = Outbox(table=Table(store, "release-news"), tell=self._tell)
         self.heard: Heard = _ignore
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -125,6 +128,7 @@ class Discovery:
             await nursery.start(self._news.run)
             await nursery.start(self._keeper.run)
             nursery.start_soon(self._announcer.run)
+            nursery.start_soon(self.outbox.run)
             if self._settings.lan_discovery:
                 nursery.start_soon(self._follow_lan, nursery)
             task_status.started()
@@ -137,12 +141,20 @@ class Discovery:
     async def released(
         self, signed: SignedRelease, roots: Sequence[Cid], retired: Sequence[Cid] = ()
     ) -> None:
-        """Tell the swarm of a release of this owner; keep its roots announced, and no retired ones."""
+        """Tell the swarm of a release of this owner; keep its roots announced, and no retired ones.
+
+        All of it or nothing: while this device is not bound it waits in the outbox.
+        """
         release = signed.release
-        await self.withdrawn([*([release.previous] if release.previous else []), *retired])
-        if not release.withdrawn:
-            await self._announcer.announce([signed.cid, *roots])
-        await self._news.announce(release.release_id, signed.cid, release.version)
+        await self.outbox.put(
+            ReleaseNews(
+                release_id=release.release_id,
+                cid=signed.cid,
+                version=release.version,
+                provide=() if release.withdrawn else (signed.cid, *roots),
+                forget=(*([release.previous] if release.previous else []), *retired),
+            )
+        )
 
     async def holds(self, artist: Account, roots: Sequence[Cid]) -> None:
         """Say that this node provides what it pledged of an artist."""
@@ -156,6 +168,13 @@ class Discovery:
     def announce_health(self) -> AnnounceHealth:
         """Return how the announcement schedule is kept."""
         return self._announcer.health()
+
+    async def _tell(self, news: ReleaseNews) -> None:
+        self._news.own_binding()  # raises before anything is said
+        await self.withdrawn(roots_of(news.forget))
+        if news.provide:
+            await self._announcer.announce(roots_of(news.provide))
+        await self._news.announce(ReleaseId(news.release_id), Cid(news.cid), news.version)
 
     def _note(self, item: Announcement, peer: PeerId) -> None:
         try:

@@ -15,7 +15,7 @@ import trio
 
 from marina.cid import Cid
 from marina.clock import Clock
-from marina.errors import MalformedError, MarinaError
+from marina.errors import MalformedError, MarinaError, NotPermittedError
 from marina.ids import Account, PeerId, ReleaseId
 from p2p import addresses
 from p2p.gossip import Gossip, GossipMessage, Verdict
@@ -51,6 +51,12 @@ Heard = Callable[[Announcement, PeerId], None]
 
 ARTISTS_MAX = 500
 _COMMANDS_MAX = 64
+
+
+class NotBoundError(NotPermittedError):
+    """This device has no binding that others would accept now."""
+
+    code = "not_bound"
 
 
 class News:
@@ -106,7 +112,7 @@ class News:
         """
         if account in self._artists:
             return
-        if len(self._artists) >= ARTISTS_MAX:
+        if len(self._artists) >= ARTISTS_MAX and account != self._identity.account:
             raise ValueError(f"a node follows at most {ARTISTS_MAX} artists by gossip")
         self._artists[account] = trio.CancelScope()
         joined = trio.Event()
@@ -120,7 +126,12 @@ class News:
             scope.cancel()
 
     async def announce(self, release_id: ReleaseId, release: Cid, version: int) -> None:
-        """Tell everybody, and this account's followers, of a new version of a release of its own."""
+        """Tell everybody, and this account's followers, of a new version of a release of its own.
+
+        Raises:
+            NotBoundError: others would not believe it; nobody was told.
+        """
+        binding = self.own_binding()
         item = Announcement(
             account=self._identity.account,
             peer=self._identity.signer.public_key,
@@ -130,10 +141,25 @@ class News:
             time=self._clock.now_s(),
             addresses=self._own_addresses(),
         )
-        data = seal_announcement(item, self._identity.signer, self._identity.binding())
+        data = seal_announcement(item, self._identity.signer, binding)
         await self.follow(self._identity.account)
         await self._gossip.publish(TOPIC_RELEASES, data)
         await self._gossip.publish(artist_topic(self._identity.account), data)
+
+    def own_binding(self) -> bytes:
+        """Return this device's binding, checked as others check it.
+
+        Raises:
+            NotBoundError: it has ended or does not exist, and the vault is locked.
+        """
+        try:
+            binding = self._identity.binding()
+            self._identity.check_binding(binding, self._identity.signer.public_key)
+        except MarinaError as err:
+            raise NotBoundError(
+                f"this device cannot speak for its account ({err}): run 'marina key unlock'"
+            ) from err
+        return binding
 
     async def have(self, artist: Account, roots: Sequence[Cid]) -> None:
         """Tell an artist's followers which published or pledged roots this node serves.
@@ -151,8 +177,8 @@ class News:
             await self._gossip.publish(artist_topic(artist), seal_have(item, self._identity.signer))
 
     async def offer(self, offer: Offer) -> None:
-        """Tell everybody what this operator offers."""
-        data = vouch(offer, self._identity.signer, self._identity.binding())
+        """Tell everybody what this operator offers; NotBoundError as for ``announce``."""
+        data = vouch(offer, self._identity.signer, self.own_binding())
         await self._gossip.publish(TOPIC_OFFERS, data)
 
     async def _listen(

@@ -3,17 +3,19 @@
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
 import trio
 
 from marina.cid import DAG_CBOR, cid_of
 from marina.clock import ManualClock, SystemClock
 from marina.ids import derive_release_id
 from p2p.gossip import Gossip, Verdict
-from p2p.news import News
+from p2p.news import News, NotBoundError
 from p2p.providers import HaveIndex
 from p2p.replication.service import OfferBook
 from p2p.wire.gossip import TOPIC_RELEASES, Announcement, Have, artist_topic, seal_announcement, seal_have
 from p2p.wire.pledge import Offer, vouch
+from storage.errors import VaultLockedError
 from tests.support.identities import identity
 from tests.support.peers import make_host
 
@@ -75,6 +77,25 @@ async def test_a_new_release_is_heard_by_all_and_its_publisher_is_a_provider():
             3,
         )
         assert [known.peer for known in listener.haves.peers([RELEASE])] == [artist.host.peer_id]
+
+
+async def test_a_device_whose_binding_ended_or_is_missing_tells_nobody_anything():
+    def locked() -> bytes:
+        raise VaultLockedError("this device is not bound yet")
+
+    async with line("artist", "listener") as (artist, listener):
+        artist.identity.check_binding(artist.identity.binding(), artist.identity.signer.public_key)
+        release_id = derive_release_id(artist.identity.account, b"r" * 32)
+        for binding in (locked, identity("somebody else").binding):
+            news = News(
+                gossip=artist.gossip, host=artist.host, identity=replace(artist.identity, binding=binding),
+                clock=SystemClock(), haves=artist.haves, offers=artist.offers, heard=lambda *_: None,
+            )  # fmt: skip
+            with trio.fail_after(5), pytest.raises(NotBoundError, match="run 'marina key unlock'"):
+                await news.announce(release_id, RELEASE, 1)
+        await artist.news.announce(release_id, RELEASE, 2)
+        await until(lambda: listener.heard)
+        assert [item.version for item in listener.heard] == [2]
 
 
 async def test_followers_of_an_artist_learn_who_has_the_songs():
