@@ -336,6 +336,8 @@ class Scheduler:
         able.sort(key=lambda item: item[1].expected_s(size))
         if able and able[0][1].expected_s(size) <= self._config.queue_s:
             return able[0][0]
+        if self.demand.is_mere_edge(index):
+            return None  # nobody waits for it: not worth a broken session
         urgent_until_s = now_s + self._config.urgent_s
         for peer, link in able:
             if not any(pressing.get(each, float("inf")) <= urgent_until_s for each in link.asked):

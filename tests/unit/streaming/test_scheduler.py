@@ -201,6 +201,18 @@ def test_a_seek_breaks_off_a_slow_peer_that_owes_nothing_urgent():
     assert asked(actions, A)[0] == 15
 
 
+def test_a_peer_is_not_broken_off_for_an_end_of_the_file_that_nobody_waits_for():
+    scheduler = scheduler_of(A)
+    scheduler.want_all()
+    ends = asked(scheduler.actions(0.0), A)
+    assert 0 in ends
+    scheduler.add_peer(B, None)
+    assert asked(scheduler.actions(0.01), B)
+    for index in ends:
+        scheduler.lacks(A, index, 0.02)
+    assert not [each for each in scheduler.actions(0.02) if isinstance(each, Cancel)]
+
+
 def test_a_seek_waits_behind_a_fast_peer_instead_of_breaking_it_off():
     scheduler = scheduler_of(A, here={0, PLAN.count - 2, PLAN.count - 1}, window_max_bytes=512 * 1024)
     scheduler.want_all()
