@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -55,7 +56,7 @@ class PublishRoutes:
 
             if is_dry_run:
                 return _preview(await self._services.publisher.preview(request, tell))
-            published = await self._services.publisher.publish(request, tell)
+            published = await self._in_force(await self._services.publisher.publish(request, tell))
             await self._announce(published)
             if replicas:
                 target = await self._services.library.resolve_release_cid(published.signed.cid)
@@ -150,6 +151,13 @@ class PublishRoutes:
             return result
 
         return Reply.stream(self._services.jobs.events(work))
+
+    async def _in_force(self, published: Published) -> Published:
+        """Return a release as it is now: what was published before may have been updated since."""
+        if not published.is_unchanged:
+            return published
+        latest = await self._services.library.resolve_release_cid(published.signed.cid)
+        return replace(published, signed=latest.signed, tracks=latest.tracks)
 
     async def _announce(self, published: Published) -> None:
         signed, tracks = published.signed, published.tracks

@@ -113,7 +113,7 @@ def test_publishing_again_repairs_from_the_originals(tmp_path: Path) -> None:
         artist.init()
         artist.start()
         song = music(tmp_path / "music", "Breakwater")[0]
-        artist.run("publish", str(song))
+        done = artist.run("publish", str(song))
         artist.stop()
         count = forget_blocks(artist.home)
         for path in (artist.home / "blobs").rglob("*.enc"):
@@ -124,6 +124,12 @@ def test_publishing_again_repairs_from_the_originals(tmp_path: Path) -> None:
         assert (again.code, "repaired" in again.out) == (0, True), again
         assert artist.run("repo", "verify")["damaged"] == 0
         assert "nothing changed" in artist.try_run("publish", str(song), is_json=False).out
+
+        # Of a release that was updated since, it is the version in force that is told of again.
+        other = music(tmp_path / "other", "Low Tide", "Undertow")[1]
+        updated = artist.run("release", "update", done["release"], "--track", "1", str(other))
+        unchanged = artist.run("publish", str(song))
+        assert (unchanged["cid"], unchanged["version"]) == (updated["cid"], 2)
 
 
 def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:

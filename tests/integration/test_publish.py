@@ -7,6 +7,7 @@ import secrets
 import shutil
 import struct
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import immich_memories_music
 import pytest
+import trio
 
 from marina.clock import ManualClock
 from marina.errors import NotFoundError, NotPermittedError, UsageError
@@ -26,6 +28,7 @@ from storage.content.release import open_release
 from storage.content.segments import SegmentOpener
 from storage.identity.typed_data import account_of_key, sign_digest
 from storage.kv import MemoryKv
+from storage.publish import publisher
 from storage.publish.journal import Journal
 from storage.publish.mending import Mender
 from storage.publish.models import Mended
@@ -60,8 +63,6 @@ async def silent(done, total, name):
 
 class Node:
     def __init__(self, home: Path, kv: MemoryKv, audio: AudioSandbox, blocks: EmbeddedBlockStore) -> None:
-        import trio
-
         self.audio = audio
         self.blocks = blocks
         sealer = RenditionSealer(blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(1))
@@ -347,6 +348,19 @@ async def test_a_replacement_that_vanished_is_named_and_nothing_is_signed(tmp_pa
         with pytest.raises(AudioError, match="cannot be opened"):
             await node.publisher.update(first.signed, replace_track=(1, tmp_path / "gone.flac"))
         assert (await node.blocks.stat()).blocks == blocks
+
+
+async def test_an_update_from_a_slow_disk_ends_at_once_when_the_node_stops(tmp_path, album, monkeypatch):
+    async with node_at(tmp_path) as node:
+        first = await node.publish(album)
+        release = threading.Event()
+        monkeypatch.setattr(publisher, "identify", lambda _path: release.wait(20))
+        try:
+            with trio.fail_after(5), trio.move_on_after(0.05) as scope:
+                await node.publisher.update(first.signed, replace_track=(1, tmp_path / "slow.flac"))
+            assert scope.cancelled_caught
+        finally:
+            release.set()
 
 
 @pytest.fixture
