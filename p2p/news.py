@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -50,7 +51,15 @@ Heard = Callable[[Announcement, PeerId], None]
 """(announcement, peer that published it): must not wait; the release itself is fetched and checked later."""
 
 ARTISTS_MAX = 500
-_COMMANDS_MAX = 64
+_COMMANDS_MAX = 2 * ARTISTS_MAX
+
+
+@dataclass(slots=True, eq=False)
+class _Following:
+    """One artist's topic: who follows while it is being joined waits for the same event."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    joined: trio.Event = field(default_factory=trio.Event)
 
 
 class NotBoundError(NotPermittedError):
@@ -90,8 +99,8 @@ class News:
         self._haves = haves
         self._offers = offers
         self._heard = heard
-        self._artists: dict[Account, trio.CancelScope] = {}
-        self._to_join_send, self._to_join = trio.open_memory_channel[tuple[Account, trio.Event]](
+        self._artists: dict[Account, _Following] = {}
+        self._to_join_send, self._to_join = trio.open_memory_channel[tuple[Account, _Following]](
             _COMMANDS_MAX
         )
 
@@ -101,8 +110,8 @@ class News:
             await nursery.start(self._listen, TOPIC_RELEASES, self._check_announcement, self._take_announced)
             await nursery.start(self._listen, TOPIC_OFFERS, self._check_offer, self._take_offer)
             task_status.started()
-            async for account, joined in self._to_join:
-                nursery.start_soon(self._listen_to_artist, account, joined)
+            async for account, following in self._to_join:
+                nursery.start_soon(self._listen_to_artist, account, following)
 
     async def follow(self, account: Account) -> None:
         """Join an artist's topic; returns when it is joined. Following twice is following once.
@@ -110,20 +119,19 @@ class News:
         Raises:
             ValueError: this node follows 500 artists already.
         """
-        if account in self._artists:
-            return
-        if len(self._artists) >= ARTISTS_MAX and account != self._identity.account:
-            raise ValueError(f"a node follows at most {ARTISTS_MAX} artists by gossip")
-        self._artists[account] = trio.CancelScope()
-        joined = trio.Event()
-        await self._to_join_send.send((account, joined))
-        await joined.wait()
+        following = self._artists.get(account)
+        if following is None:
+            if len(self._artists) >= ARTISTS_MAX and account != self._identity.account:
+                raise ValueError(f"a node follows at most {ARTISTS_MAX} artists by gossip")
+            following = self._artists[account] = _Following()
+            self._to_join_send.send_nowait((account, following))
+        await following.joined.wait()
 
     def unfollow(self, account: Account) -> None:
         """Leave an artist's topic."""
-        scope = self._artists.pop(account, None)
-        if scope is not None:
-            scope.cancel()
+        following = self._artists.pop(account, None)
+        if following is not None:
+            following.scope.cancel()
 
     async def announce(self, release_id: ReleaseId, release: Cid, version: int) -> None:
         """Tell everybody, and this account's followers, of a new version of a release of its own.
@@ -166,7 +174,11 @@ class News:
 
         What was only played is never passed here; see ``p2p.announce``.
         """
-        await self.follow(artist)
+        try:
+            await self.follow(artist)
+        except ValueError as err:  # the announced roots are found without gossip too
+            log.info("followers of an artist are not told what this node serves: %s", err)
+            return
         for start in range(0, len(roots), HAVE_ROOTS_MAX):
             item = Have(
                 peer=self._identity.signer.public_key,
@@ -197,22 +209,17 @@ class News:
             async for message in messages:
                 take(message)
 
-    async def _listen_to_artist(self, account: Account, joined: trio.Event) -> None:
-        scope = self._artists.get(account)
-        if scope is None:  # unfollowed in the meantime
-            joined.set()
-            return
-
+    async def _listen_to_artist(self, account: Account, following: _Following) -> None:
         def check(data: bytes) -> object:
             return self._check_of_artist(account, data)
 
         try:
-            with scope:
+            with following.scope:  # cancelled already if it was unfollowed in the meantime
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self._listen, artist_topic(account), check, self._take_of_artist)
-                    joined.set()
+                    following.joined.set()
         finally:
-            joined.set()
+            following.joined.set()
 
     def _judge(self, author: PeerId, data: bytes, check: Callable[[bytes], object]) -> Verdict:
         try:

@@ -114,6 +114,24 @@ async def test_followers_of_an_artist_learn_who_has_the_songs():
         await until(lambda: not artist.gossip.neighbours(artist_topic(account)))
 
 
+async def test_two_parts_of_a_node_may_speak_of_an_artist_at_the_same_moment():
+    async with line("artist", "operator") as (artist, operator):
+        account = artist.identity.account
+        await artist.news.follow(account)
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(operator.news.have, account, [cid_of(b"%d" % number)])
+        await until(lambda: operator.gossip.neighbours(artist_topic(account)))
+
+
+async def test_a_node_that_follows_too_many_artists_still_keeps_what_it_pledged(monkeypatch):
+    async with line("artist", "operator") as (artist, operator):
+        monkeypatch.setattr("p2p.news.ARTISTS_MAX", 0)
+        await operator.news.have(artist.identity.account, [ROOT])
+        with pytest.raises(ValueError, match="at most"):
+            await operator.news.follow(artist.identity.account)
+
+
 async def test_offers_reach_artists():
     async with line("operator", "artist") as (operator, artist):
         now_s = SystemClock().now_s()
