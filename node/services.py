@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from p2p.host import Host
 from p2p.metrics import P2PMetrics
 from p2p.releases import ReleaseFetcher
 from p2p.search.server import SearchServer
-from storage.audio.sandbox import AudioSandbox
+from storage.audio.sandbox import AudioSandbox, SandboxSettings
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.identity.owner import Owner
 from storage.kv import LevelKv
@@ -52,6 +53,8 @@ from storage.quota import Quota
 from storage.repo import Repo
 
 SEAL_THREADS = 2
+DECODERS = min(4, os.cpu_count() or 1)
+"""Processes that decode and encode, and so tracks that are published at once."""
 
 
 @dataclass(slots=True)
@@ -106,7 +109,7 @@ def build_services(
     )
     catalog = Catalog(store, clock=clock)
     index = SearchIndex(home.search, catalog)
-    audio = AudioSandbox()
+    audio = AudioSandbox(settings=SandboxSettings(workers=DECODERS))
     publisher = _publisher(home, clock, store, owner, blocks, audio)
 
     metrics = P2PMetrics(registry)
@@ -223,6 +226,7 @@ def _publisher(
         blocks=blocks,
         pins=blocks.pins,
         journal=journal,
+        tracks_at_once=DECODERS,
         clock=clock,
         random=secrets.token_bytes,
     )

@@ -63,6 +63,7 @@ class Publisher:
         journal: Journal,
         clock: Clock,
         random: RandomBytes,
+        tracks_at_once: int = 1,
     ) -> None:
         self._owner = owner
         self._maker = maker
@@ -72,6 +73,7 @@ class Publisher:
         self._journal = journal
         self._clock = clock
         self._random = random
+        self._tracks_at_once = tracks_at_once
         self._lock = trio.Lock()
 
     async def preview(self, request: PublishRequest, report: Report) -> Preview:
@@ -241,28 +243,50 @@ class Publisher:
         skipped: list[Skipped],
         report: Report,
     ) -> list[tuple[Cid, TrackManifest]]:
-        tracks: list[tuple[Cid, TrackManifest]] = []
-        for number, source in enumerate(sources, 1):
-            await report(number - 1, len(sources), source.path.name)
-            entry = await self._journal.begin_track(key, source, self._random(32))
-            done = finished(entry)
-            if done is not None and (block := await sound(self._blocks, done)) is not None:
-                tracks.append((done, decode_track(block)))
-                continue
+        """Make the tracks, a few at once: decoding and encoding are work for one core each."""
+        made: dict[int, tuple[Cid, TrackManifest] | Skipped] = {}
+        waiting = iter(enumerate(sources, 1))
+        failure: Exception | None = None
+
+        async def work() -> None:
+            nonlocal failure
             try:
-                cid, track = await self._maker.make(
-                    source, salt=entry.salt, number=number, facts=facts, content_root=content_root
-                )
-            except AudioError as err:
-                skipped.append(Skipped(source.path, str(err)))
-                continue
-            await self._pin([(cid, track)])
-            await self._journal.end_track(key, source, entry, cid)
-            tracks.append((cid, track))
-        await report(len(sources), len(sources), "")
+                for number, source in waiting:
+                    await report(len(made), len(sources), source.path.name)
+                    made[number] = await self._track(key, source, number, facts, content_root)
+                    await report(len(made), len(sources), source.path.name)
+            except Exception as err:  # noqa: BLE001 - raised again below, as itself and not in a group
+                failure = failure or err
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(self._tracks_at_once, len(sources))):
+                nursery.start_soon(work)
+        if failure is not None:
+            raise failure
+        results = [made[number] for number in sorted(made)]
+        skipped += [each for each in results if isinstance(each, Skipped)]
+        tracks = [each for each in results if not isinstance(each, Skipped)]
         if not tracks:
             raise UsageError("none of the files is sound audio; see 'marina publish --dry-run'")
         return tracks
+
+    async def _track(
+        self, key: bytes, source: Source, number: int, facts: ReleaseFacts, content_root: Secret[bytes]
+    ) -> tuple[Cid, TrackManifest] | Skipped:
+        entry = await self._journal.begin_track(key, source, self._random(32))
+        done = finished(entry)
+        if done is not None and (block := await sound(self._blocks, done)) is not None:
+            return done, decode_track(block)
+        try:
+            cid, track = await self._maker.make(
+                source, salt=entry.salt, number=number, facts=facts, content_root=content_root
+            )
+        except AudioError as err:
+            return Skipped(source.path, str(err))
+        await self._pin([(cid, track)])
+        await self._journal.end_track(key, source, entry, cid)
+        return cid, track
 
     async def _sign(
         self, release: Release, tracks: list[tuple[Cid, TrackManifest]], signer: AccountSigner

@@ -21,7 +21,7 @@ from marina.clock import ManualClock
 from marina.errors import NotFoundError, NotPermittedError, UsageError
 from marina.secret import Secret
 from storage.audio.errors import AudioError
-from storage.audio.sandbox import AudioSandbox
+from storage.audio.sandbox import AudioSandbox, SandboxSettings
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.content.keybox import parse_keybox
 from storage.content.release import open_release
@@ -79,6 +79,7 @@ class Node:
             journal=journal,
             clock=ManualClock(),
             random=secrets.token_bytes,
+            tracks_at_once=2,
         )
 
     async def publish(self, path: Path, **options):
@@ -106,7 +107,7 @@ def album(tmp_path):
 @asynccontextmanager
 async def node_at(home: Path, kv: MemoryKv | None = None, quota: int = 1 << 30):
     kv = kv or MemoryKv()
-    audio = AudioSandbox()
+    audio = AudioSandbox(settings=SandboxSettings(workers=2))
     blocks = EmbeddedBlockStore(kv=kv, directory=home / "blobs", quota=Quota(quota))
     await blocks.open()
     async with audio.opened():
