@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import trio
+import trio.testing
 from libp2p import new_host
 from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -96,21 +97,48 @@ async def test_cancelled_writes_leave_the_connection_whole() -> None:
 
 
 async def test_cancelled_reads_in_bulk_lose_no_byte() -> None:
+    async def drip(stream: MarinaStream) -> None:
+        for start in range(0, len(BLOCK), 2000):
+            await stream.write(BLOCK[start : start + 2000])
+            await trio.sleep(0.002)
+
+    a, b = pair()
+    b.serve("/test/drip/1.0.0", drip, max_streams_per_peer=1)
+    async with running(a, b):
+        await a.dial(b.peer_id, b.listen_addrs)
+        stream = await a.open_stream(b.peer_id, "/test/drip/1.0.0")
+        got, cancelled = bytearray(), 0
+        while len(got) < len(BLOCK):
+            target = bytearray(random.randint(1, 5000))
+            with memoryview(target) as view, trio.move_on_after(random.choice([0.0005, 1])) as scope:
+                got += target[: await stream.read_into(view)]
+            cancelled += scope.cancelled_caught
+            if random.random() < 0.2 and len(got) < len(BLOCK):
+                got += await stream.read_some(500)
+        assert bytes(got) == BLOCK
+        assert cancelled
+
+
+async def test_bytes_that_came_while_their_read_was_cancelled_are_read_next() -> None:
     a, b = pair()
     async with running(a, b):
         await a.dial(b.peer_id, b.listen_addrs)
-        stream = await a.open_stream(b.peer_id, SOURCE)
-        await stream.write(bytes([40]))
-        got, cancelled = bytearray(), 0
-        while len(got) < 40 * len(BLOCK):
-            target = bytearray(random.randint(1, 300 * KIB))
-            with memoryview(target) as view, trio.move_on_after(random.choice([0.0002, 1])) as scope:
-                got += target[: await stream.read_into(view)]
-            cancelled += scope.cancelled_caught
-            if random.random() < 0.2 and len(got) < 40 * len(BLOCK):
-                got += await stream.read_some(5000)
-        assert bytes(got) == BLOCK * 40
-        assert cancelled
+        stream = (await a.open_stream(b.peer_id, LAZY))._muxed
+        target = bytearray(100)
+
+        async def read() -> None:
+            with memoryview(target) as view:
+                await stream.read_into(view)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            nursery.cancel_scope.cancel()
+            assert stream.feed(memoryview(b"abc"))  # before the reader could run
+            assert stream.feed(memoryview(b"def"))
+        with trio.fail_after(2):
+            assert await stream.read(4) == b"abcd"
+            assert await stream.read(4) == b"ef"
 
 
 async def test_parts_arrive_as_one_row_of_bytes() -> None:
