@@ -259,6 +259,7 @@ async def _network(services: Services) -> AsyncIterator[None]:
     services.chunk_server.attach(services.host)
     services.block_server.attach(services.host)
     async with trio.open_nursery() as nursery:
+        await nursery.start(services.bans.run)
         await nursery.start(services.host.run)
         yield
         with trio.move_on_after(0.5):

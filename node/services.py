@@ -27,6 +27,7 @@ from node.replication import Keeper, Replication, identity_of
 from node.settings import Settings
 from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
+from p2p.bans import BanKeeper
 from p2p.block_exchange import BlockClient, BlockServer
 from p2p.chunk.client import ChunkClient
 from p2p.chunk.server import ChunkServer
@@ -39,7 +40,7 @@ from p2p.search.server import SearchServer
 from storage.audio.sandbox import AudioSandbox, SandboxSettings
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.identity.owner import Owner
-from storage.kv import LevelKv
+from storage.kv import LevelKv, Table
 from storage.library.catalog import Catalog
 from storage.library.search import SearchIndex
 from storage.paths import Home
@@ -76,6 +77,7 @@ class Services:
     publisher: Publisher
     denylist: Denylist
     host: Host
+    bans: BanKeeper
     swarm: Swarm
     chunk_client: ChunkClient
     chunk_server: ChunkServer
@@ -168,6 +170,7 @@ def build_services(
         publisher=publisher,
         denylist=denylist,
         host=host,
+        bans=BanKeeper(scores=host.scores, table=Table(store, "bans"), clock=clock),
         swarm=swarm,
         chunk_client=client,
         chunk_server=ChunkServer(

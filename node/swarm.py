@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import trio
 
@@ -17,8 +17,9 @@ from marina.cid import Cid
 from marina.errors import MalformedError, NetworkError
 from marina.ids import Account, PeerId, ReleaseId
 from p2p.anchors import AnchorBook
+from p2p.errors import P2PError, PeerGoneError
 from p2p.host import Host
-from p2p.peerid import to_libp2p
+from p2p.peerid import short, to_libp2p
 from p2p.providers import ProviderFinder, Query
 
 log = logging.getLogger("marina.node.swarm")
@@ -26,6 +27,7 @@ ROOTS_MAX = 20_000
 PEERS_PER_ROOT_MAX = 16
 ADDRESSES_MAX = 8
 _DIAL_TIMEOUT_S = 4.0
+_PING = "/ipfs/ping/1.0.0"
 _LOOK_S = 8.0
 _LOOK_EVERY_S = 30.0
 _DIALS_AT_ONCE = 4
@@ -160,6 +162,22 @@ class Swarm:
             log.debug("not reached: %s", err)
             return False
         return True
+
+    async def meet(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        """Connect and see that the peer keeps the connection: one that banned this node ends it at once.
+
+        Raises:
+            P2PError: it cannot be reached, or it ended the connection.
+        """
+        await self._host.dial(peer, tuple(addresses))
+        with suppress(P2PError):  # a peer without the protocol is a peer nevertheless
+            async with await self._host.open_stream(peer, _PING):
+                pass
+        if not self._host.is_connected(peer):
+            raise PeerGoneError(
+                f"peer {short(peer)} ended the connection at once: it may have banned this node, or have no "
+                "room for more peers"
+            )
 
     async def addresses_of(self, peer: PeerId) -> tuple[str, ...]:
         """Return where a peer is said to be: by hints, or by earlier sessions."""

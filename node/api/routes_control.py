@@ -121,7 +121,7 @@ class ControlRoutes:
             raise UsageError(f"{err}: give one like /ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…") from err
         if parts.peer is None:
             raise UsageError("the address must end in /p2p/ and the peer's id")
-        await self._services.host.dial(parts.peer, [text])
+        await self._services.swarm.meet(parts.peer, [text])
         await self._services.swarm.remember(parts.peer, [text])
         return Reply.ok({"peer": parts.peer})
 
@@ -134,6 +134,7 @@ class ControlRoutes:
         seconds = ctx.body.whole("seconds", 86_400, low=60, high=365 * 86_400)
         context = {"peer": peer, "seconds": seconds, "reason": ctx.body.text("reason", "", bytes_max=1000)}
         await self._services.host.ban(peer, seconds)
+        await self._services.bans.save()
         log.info("peer banned", extra={"context": context})
         return Reply.ok({"peer": peer})
 
@@ -142,6 +143,7 @@ class ControlRoutes:
         """Let a peer in again."""
         peer = self._peer(ctx.body.text("peer", bytes_max=128))
         self._services.host.scores.unban(peer)
+        await self._services.bans.save()
         log.info("peer unbanned", extra={"context": {"peer": peer}})
         return Reply.ok({"peer": peer})
 

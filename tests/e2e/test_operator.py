@@ -179,6 +179,9 @@ def test_a_banned_peer_gets_nothing_until_it_is_let_in_again(stage: Stage) -> No
     dialled = artist.try_run("peers", "connect", listener.address(), is_json=False)
     assert dialled.code == 7, dialled
     assert "is banned on this node" in dialled.err
+    knocking = listener.try_run("peers", "connect", artist.address(), is_json=False)
+    assert knocking.code == 7, knocking
+    assert "ended the connection at once" in knocking.err
 
     freed = artist.try_run("peers", "unban", peer, is_json=False)
     assert (freed.code, freed.out) == (0, f"{peer} may connect again.\n")
