@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
+from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from marina.clock import Clock
@@ -91,8 +92,14 @@ class LanDiscovery:
         """Speak and listen until cancelled; says goodbye to the network at the end.
 
         Raises:
-            NetworkError: no interface allows multicast.
+            NetworkError: no interface allows multicast, or none does any more.
         """
+        try:
+            await self._speak(task_status)
+        except (OSError, ZeroconfError) as err:
+            raise NetworkError(f"the local network cannot be asked for other nodes ({err})") from err
+
+    async def _speak(self, task_status: TaskStatus[None]) -> None:
         limiter = trio.CapacityLimiter(2)
         zeroconf = await trio.to_thread.run_sync(self._open, limiter=limiter)
         send, receive = trio.open_memory_channel[tuple[str, bool]](_NAMES_WAITING_MAX)

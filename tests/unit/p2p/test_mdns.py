@@ -1,8 +1,9 @@
 import pytest
 import trio
+from zeroconf import EventLoopBlocked, Zeroconf
 
 from marina.clock import SystemClock
-from marina.errors import MalformedError
+from marina.errors import MalformedError, NetworkError
 from p2p.mdns import SERVICE_TYPE, LanDiscovery, read_neighbour
 from p2p.peerid import peer_id_from_seed
 from tests.support.peers import seed
@@ -66,3 +67,20 @@ async def test_two_nodes_find_each_other_and_notice_a_goodbye():
             while one.neighbours():
                 await trio.sleep(0.05)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("failure", [OSError(101, "Network is unreachable"), EventLoopBlocked("no answer")])
+async def test_a_network_that_fails_under_discovery_is_one_clear_error(monkeypatch, failure):
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(Zeroconf, "register_service", fail)
+    peer = peer_id_from_seed(seed("a"))
+    lan = LanDiscovery(
+        peer=peer,
+        listen_addrs=lambda: [f"/ip4/127.0.0.1/tcp/4001/p2p/{peer}"],
+        clock=SystemClock(),
+        interfaces=["127.0.0.1"],
+    )
+    with pytest.raises(NetworkError, match="local network"):
+        await lan.run()
