@@ -6,13 +6,14 @@ checks every block against its CID, so any peer will do.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
 
-from marina.cid import Cid, check_cid, matches
+from marina.cid import Cid, check_cid, cid_text, matches
 from marina.clock import Clock
 from marina.errors import DamagedError, NotFoundError
 from marina.ids import PeerId
@@ -21,6 +22,7 @@ from marina.schema import decode_record, encode_record
 from p2p.errors import PeerGoneError, PeerMisbehavedError, PeerStalledError
 from p2p.framing import FrameReader, pack
 from p2p.host import Host
+from p2p.peerid import short
 from p2p.stream import MarinaStream
 from p2p.wire.block import (
     BLOCK_BYTES_MAX,
@@ -36,6 +38,7 @@ from p2p.wire.block import (
     BlockRequest,
 )
 
+log = logging.getLogger("marina.p2p")
 FRAME_TIMEOUT_S = 8.0
 IDLE_TIMEOUT_S = 60.0
 STREAMS_PER_PEER_MAX = 2
@@ -193,6 +196,9 @@ class _Session:
         if reply.status in (STATUS_MISSING, STATUS_DENIED, STATUS_BUSY):
             if reply.length:
                 raise PeerMisbehavedError("the peer sent bytes with a refusal")
+            if reply.status == STATUS_DENIED:
+                context = {"peer": short(self.stream.peer), "cid": cid_text(cid)}
+                log.info("a peer's denylist forbids a block", extra={"context": context})
             return None
         data = await self._reader.payload(reply.length)
         if not matches(cid, data):

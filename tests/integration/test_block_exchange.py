@@ -69,12 +69,16 @@ async def test_many_blocks_come_in_one_call_and_what_is_not_there_is_left_out() 
         assert await client.fetch(peer, [cid_of(large)], timeout_s=5) == {cid_of(large): large}
 
 
-async def test_a_denied_block_is_not_looked_up() -> None:
+async def test_a_denied_block_is_not_looked_up_and_the_asker_is_told_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="marina.p2p")
     secret = b"taken down"
     async with pair(denied=frozenset({cid_of(secret)})) as (_, client, source, peer):
         await source.store.put(cid_of(secret), secret)
         assert await client.fetch(peer, [cid_of(secret)], timeout_s=5) == {}
         assert source.cids == []
+        assert "a peer's denylist forbids a block" in caplog.messages
 
 
 async def test_a_peer_gets_two_hundred_blocks_a_second_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
