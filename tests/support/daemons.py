@@ -27,6 +27,10 @@ START_S = 40.0
 STOP_S = 8.0
 MARINA = Path(sys.executable).with_name("marina")
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background lets them ignore Ctrl-C, and commands would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
