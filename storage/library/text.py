@@ -26,7 +26,9 @@ def fold(text: str) -> str:
     """Return the text in lower case without accents and apostrophes, spaces kept."""
     if text.isascii():
         return text.lower().replace("'", "").replace("`", "")
-    plain = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text).casefold())
+    # Taken apart before and after: 𝜜 is a capital only once it is Α, and ﬃ has several letters either way.
+    apart = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text))
+    plain = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", apart).casefold())
     bare = "".join(char for char in plain if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", bare).translate(_STROKES)
 

@@ -1,5 +1,7 @@
 """Folding and what may be printed."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from storage.library.text import WORD_CHARS_MAX, compounds_of, fold, one_line, w
         ("Ελλάδα", ["ελλαδα"]),
         ("snake_case", ["snake", "case"]),
         ("", []),
+        ("𝜜lpha 𝐁old ﬃ", ["αlpha", "bold", "ffi"]),
         ("x" * 100, ["x" * WORD_CHARS_MAX]),
     ],
 )
@@ -34,6 +37,12 @@ def test_words_are_folded(text: str, words: list[str]) -> None:
 
 def test_chunks_with_inner_signs_are_one_word_too() -> None:
     assert compounds_of("AC/DC M.I.A. plain don't") == ["acdc", "mia"]
+
+
+def test_every_character_folds_to_itself_the_second_time() -> None:
+    for char in map(chr, range(sys.maxunicode + 1)):
+        words = words_of(char)
+        assert words_of(" ".join(words)) == [word for word in words if words_of(word)], repr(char)
 
 
 @given(st.text(max_size=40))
