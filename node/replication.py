@@ -116,6 +116,16 @@ class Keeper:
         """Return what the quota leaves for new content."""
         return max(0, self._blocks.quota.limit_bytes - self._blocks.quota.charged_bytes)
 
+    async def check_denied(self, release: Cid, source: PeerId) -> None:
+        """Read a release's manifests and compare all that they name with the denylist.
+
+        Raises:
+            DeniedError: something of it is denied.
+            MarinaError: its manifests are wrong or not to be had.
+        """
+        self._swarm.note_provider(release, source, ())
+        self.check(await self._library.exact_version(release))
+
     async def fetch(
         self, release: Cid, source: PeerId, size_bytes: int, report: Callable[[int], None]
     ) -> None:

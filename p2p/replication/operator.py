@@ -55,6 +55,15 @@ class ReplicaStore(Protocol):
         """Return what the disk quota leaves for new content."""
         ...
 
+    async def check_denied(self, release: Cid, source: PeerId) -> None:
+        """Read the release's manifests from ``source`` and compare what they name with the denylist.
+
+        Raises:
+            DeniedError: the release, a track or a rendition is denied.
+            MarinaError: the manifests are not to be had, or are wrong.
+        """
+        ...
+
     async def fetch(
         self, release: Cid, source: PeerId, size_bytes: int, report: Callable[[int], None]
     ) -> None:
@@ -81,6 +90,7 @@ class OperatorConfig:
         requests_per_s, requests_burst: requests of one peer.
         streams_per_peer_max: of this protocol.
         request_s: a request must be here within this.
+        manifest_s: the manifests of a release that is asked for must be here within this.
         parallel: releases fetched at once.
         retry_s: pause after a fetch that failed.
         check_every_s: how often ended pledges are looked for.
@@ -90,6 +100,7 @@ class OperatorConfig:
     requests_burst: float = 20.0
     streams_per_peer_max: int = 4
     request_s: float = 8.0
+    manifest_s: float = 6.0
     parallel: int = 2
     retry_s: float = 30.0
     check_every_s: float = 60.0
@@ -197,10 +208,7 @@ class Operator:
         if ask.peer != key_of_peer(stream.peer) or ask.operator != self._identity.signer.public_key:
             raise MalformedError("the ask is another device's, or meant for another operator")
         release = Cid(ask.release_cid)
-        if self._denylist.reason(cids=[release], account=Account(ask.account)):
-            await self._reply(stream, Answer.DENIED)
-            return
-        answer = self._book.decide(ask, self._policy(), self._store.free_bytes())
+        answer = await self._decide(ask, stream.peer)
         if answer is not Answer.OK:
             await self._reply(stream, answer)
             return
@@ -215,6 +223,27 @@ class Operator:
         )
         await self._reply(stream, Answer.OK, self._vouch(pledge))
         self._wake()
+
+    async def _decide(self, ask: Ask, source: PeerId) -> Answer:
+        """Return OK if this operator pledges; what costs nothing to know is looked at first."""
+        release = Cid(ask.release_cid)
+        if self._denylist.reason(cids=[release], account=Account(ask.account)):
+            return Answer.DENIED
+        answer = self._book.decide(ask, self._policy(), self._store.free_bytes())
+        if answer is not Answer.OK or not len(self._denylist):
+            return answer
+        # An ask names a manifest and an account; what else the list denies shows in the manifests.
+        try:
+            with trio.fail_after(self._config.manifest_s):
+                await self._store.check_denied(release, source)
+        except DeniedError:
+            return Answer.DENIED
+        except (MarinaError, trio.TooSlowError) as err:
+            context = {"release": cid_text(release), "cause": str(err)[:200] or "too slow"}
+            log.info("an ask was put off: its manifests were not to be had", extra={"context": context})
+            return Answer.BUSY
+        # Meanwhile others may have asked.
+        return self._book.decide(ask, self._policy(), self._store.free_bytes())
 
     async def _answer_status(self, stream: MarinaStream, request: PledgeRequest) -> None:
         kept = self._book.get(Cid(request.release_cid))
@@ -309,7 +338,7 @@ class Operator:
             self._denylist.check(cids=[release])
             await self._store.fetch(release, PeerId(kept.source), kept.size_bytes, report)
         except DeniedError as err:
-            # An ask names a manifest and an account; what else the list denies shows in the manifest.
+            # The list has grown since the pledge.
             log.warning("a pledge is given up: %s", err, extra={"context": {"release": cid_text(release)}})
             return None
         except MarinaError as err:

@@ -11,7 +11,7 @@ import trio
 from marina.cid import DAG_CBOR, Cid, cid_of
 from marina.clock import SystemClock
 from marina.errors import MalformedError, NetworkError
-from marina.ids import PeerId
+from marina.ids import Account, PeerId
 from p2p.chunk.client import ChunkClient, Want
 from p2p.chunk.server import ChunkServer
 from p2p.denylist import DeniedError, Denylist, DenySet
@@ -39,6 +39,7 @@ AUDITED = AuditedRoot(
 SIZE = sum(map(len, PARTS.values()))
 DAY = 86_400
 POLICY = PledgePolicy(is_open=True, offered_bytes=10**9)
+SOME = Denylist(entries=DenySet(accounts=frozenset({Account(b"\x99" * 20)})))
 
 
 @dataclass
@@ -50,11 +51,20 @@ class Shelf:
     free: int = 10**9
     fails: int = 0
     denies: bool = False
+    manifests: str = "here"
     skip: frozenset[int] = frozenset()
     dropped: list[Cid] = field(default_factory=list)
 
     def free_bytes(self) -> int:
         return self.free
+
+    async def check_denied(self, release: Cid, source: PeerId) -> None:
+        if self.manifests == "denied":
+            raise DeniedError("the denylist names one of its tracks")
+        if self.manifests == "gone":
+            raise NetworkError("nobody has the manifest")
+        if self.manifests == "slow":
+            await trio.sleep_forever()
 
     async def fetch(self, release: Cid, source: PeerId, size_bytes: int, report) -> None:
         if self.denies:
@@ -253,6 +263,9 @@ async def ask(artist: Node, operator: Node, *, size=SIZE, days=1, release=RELEAS
             {},
             Answer.DENIED,
         ),
+        ({"denylist": SOME, "shelf": {"manifests": "denied"}}, {}, Answer.DENIED),
+        ({"denylist": SOME, "shelf": {"manifests": "gone"}}, {}, Answer.BUSY),
+        ({"denylist": SOME, "shelf": {"manifests": "slow"}, "manifest_s": 0.1}, {}, Answer.BUSY),
     ],
 )
 async def test_an_operator_says_why_it_does_not_pledge(settings, request_, answer):
