@@ -119,17 +119,44 @@ def topic(entry: dict[str, Any]) -> bytes:
     return bytes(keccak(signature(entry).encode()))
 
 
+@cache
+def web3_contract(name: str) -> Any:
+    """Return web3's contract class of one of our contracts, without a provider: it encodes."""
+    from web3 import Web3
+
+    made = artifact(name)
+    return Web3().eth.contract(abi=list(made.abi), bytecode=made.bytecode)
+
+
 def encode_call(name: str, function: str, *args: object) -> bytes:
     """Return the call data of a function of one of our contracts.
 
-    Raises:
-        KeyError: there is no such function with so many arguments.
-        eth_abi.exceptions.EncodingError: an argument does not fit its type.
-    """
-    from eth_abi import encode
+    Args:
+        name: the contract.
+        function: its bare name; the arguments choose among several.
+        args: addresses as 20 bytes, structs as tuples.
 
-    entry = artifact(name).function(function, len(args))
-    return selector(entry) + bytes(encode([abi_type(each) for each in entry["inputs"]], args))
+    Raises:
+        ValueError: no such function takes such arguments.
+    """
+    from web3.exceptions import Web3Exception
+
+    try:
+        text: str = web3_contract(name).encode_abi(function, args=list(args))
+    except (Web3Exception, TypeError) as err:
+        raise ValueError(f"{name}.{function} does not take these arguments") from err
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def encode_creation(name: str, *args: object) -> bytes:
+    """Return what a transaction carries that creates one of our contracts; ValueError as above."""
+    from web3.exceptions import Web3Exception
+
+    try:
+        text: str = web3_contract(name).constructor(*args).data_in_transaction
+    except (Web3Exception, TypeError) as err:
+        raise ValueError(f"the constructor of {name} does not take these arguments") from err
+    return bytes.fromhex(text.removeprefix("0x"))
 
 
 def decode_call(name: str, data: bytes) -> tuple[dict[str, Any], tuple[Any, ...]]:

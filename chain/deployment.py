@@ -13,7 +13,7 @@ from typing import Protocol
 
 from eth_hash.auto import keccak
 
-from chain.artifacts import abi_type, artifact, decode_result, encode_call
+from chain.artifacts import artifact, decode_result, encode_call, encode_creation
 from chain.contracts import ContractSet, create_address
 from marina.errors import DamagedError
 from marina.ids import Account, account_text
@@ -79,7 +79,7 @@ def plan_deployment(deployer: Account, first_nonce: int, genesis_holder: Account
         "GuardianRegistry": (bytes(made.token), bytes(made.timelock)),
     }
     steps = [
-        Step(first_nonce + index, f"create {name}", None, _creation(name, args))
+        Step(first_nonce + index, f"create {name}", None, encode_creation(name, *args))
         for index, (name, args) in enumerate(arguments.items())
     ]
     after = (
@@ -157,14 +157,6 @@ async def _read(
         "data": "0x" + encode_call(name, function, *args).hex(),
     }
     return decode_result(name, function, _bytes_of(await rpc.call("eth_call", [call, "latest"])), len(args))
-
-
-def _creation(name: str, args: tuple[object, ...]) -> bytes:
-    from eth_abi import encode
-
-    made = artifact(name)
-    (entry,) = [each for each in made.abi if each["type"] == "constructor"]
-    return made.bytecode + bytes(encode([abi_type(each) for each in entry["inputs"]], args))
 
 
 def _bytes_of(answer: object) -> bytes:
