@@ -16,6 +16,7 @@ API_PORT = 7787
 
 Profile = Literal["development", "staging", "production"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+ChainName = Literal["none", "dev", "ethereum", "polygon", "polygon-amoy"]
 Quality = Literal["auto", "low", "high", "original"]
 Kind = Literal["size", "rate", "span", "port"]
 
@@ -125,6 +126,37 @@ class PrivacySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """The EVM chain where licences, money and votes are settled. Free music needs none.
+
+    Attributes:
+        profile: which chain; its id, confirmations and minimum tip are pinned. Off until the owner chooses.
+        endpoints: JSON-RPC addresses, in order of preference; off this machine only https. For ``dev`` the
+            default is the chain that ``marina chain dev`` runs on this machine.
+        contracts: file with the addresses of Marina's contracts, as ``marina chain deploy`` writes it;
+            empty is ``chain/contracts-ID.json`` of the home, and for ``dev`` the ones it begins with.
+    """
+
+    profile: ChainName = "none"
+    endpoints: tuple[str, ...] = ()
+    contracts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendSettings:
+    """What may be spent, network fees apart (design, features M6).
+
+    Attributes:
+        item: at most this for one thing, an amount for each coin or token: ``0.01ETH``, ``5USDC``. What is
+            not named here cannot be spent.
+        day: at most this in 24 hours, in the same form.
+    """
+
+    item: tuple[str, ...] = ("0.01ETH", "20POL", "20DEV", "500MMT")
+    day: tuple[str, ...] = ("0.03ETH", "60POL", "60DEV", "1500MMT")
+
+
+@dataclass(frozen=True, slots=True)
 class PlaybackSettings:
     """Playing music.
 
@@ -166,6 +198,8 @@ class Settings:
     swarm: SwarmSettings = SwarmSettings()
     operator: OperatorSettings = OperatorSettings()
     privacy: PrivacySettings = PrivacySettings()
+    chain: ChainSettings = ChainSettings()
+    spend: SpendSettings = SpendSettings()
     playback: PlaybackSettings = PlaybackSettings()
     log: LogSettings = LogSettings()
 

@@ -1,0 +1,1 @@
+"""The contracts of Marina; the package carries their compiled artifacts only."""
