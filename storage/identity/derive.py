@@ -20,10 +20,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from marina.codec import encode
 from marina.secret import Secret
 
-ACCOUNT_PATH = "m/44'/60'/0'/0/0"
+ACCOUNTS_PATH = "m/44'/60'/0'/0"
+ACCOUNT_PATH = f"{ACCOUNTS_PATH}/0"
 CONTENT_PATH = "m/7741'/0'/0'"
 BACKUP_PATH = "m/7741'/1'/0'"
 KEY_BYTES = 32
+INDEX_MAX = 2**31 - 1
+"""Largest index of a BIP-32 key that is not hardened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,17 @@ def derive_keys(seed: Secret[bytes]) -> DerivedKeys:
         content_root=_derive(seed, "ed25519", CONTENT_PATH),
         backup_key=_derive(seed, "ed25519", BACKUP_PATH),
     )
+
+
+def derive_account_key(seed: Secret[bytes], index: int) -> Secret[bytes]:
+    """Return the 32-byte key of the account with an index; 0 is the node's own.
+
+    Raises:
+        ValueError: the index is outside 0 … 2**31-1.
+    """
+    if not 0 <= index <= INDEX_MAX:
+        raise ValueError(f"the index of an account is from 0 to {INDEX_MAX}, not {index}")
+    return _derive(seed, "secp256k1", f"{ACCOUNTS_PATH}/{index}")
 
 
 def backup_private_key(backup_key: Secret[bytes]) -> X25519PrivateKey:

@@ -5,6 +5,8 @@
     MarinaError
     ├── UsageError
     │   └── WordsError, WeakPassphraseError
+    ├── MalformedError
+    │   └── KeystoreError
     └── NotPermittedError
         ├── PassphraseMissingError
         └── BindingError
@@ -12,7 +14,7 @@
 
 from __future__ import annotations
 
-from marina.errors import NotPermittedError, UsageError
+from marina.errors import MalformedError, NotPermittedError, UsageError
 
 
 class WordsError(UsageError):
@@ -25,6 +27,12 @@ class WeakPassphraseError(UsageError):
     """A new passphrase is too short or too long."""
 
     code = "weak_passphrase"
+
+
+class KeystoreError(MalformedError):
+    """A wallet file of another tool is damaged, of another kind, or asks for absurd work."""
+
+    code = "keystore"
 
 
 class PassphraseMissingError(NotPermittedError):

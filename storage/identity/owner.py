@@ -40,8 +40,8 @@ DEVICE_FILE = "device.key"
 BINDING_FILE = "binding.bin"
 ACCOUNT_BYTES = 20
 _FACT_ACCOUNT = "account"
-_ITEM_WORDS = "words-entropy"
-_ITEM_ACCOUNT = "account-key"
+ITEM_WORDS = "words-entropy"
+ITEM_ACCOUNT = "account-key"
 _ITEM_CONTENT = "content-root"
 _ITEM_BACKUP = "backup-key"
 
@@ -49,11 +49,13 @@ log = logging.getLogger("marina.storage.identity")
 
 
 class AccountSigner:
-    """Signs with the account for as long as the vault stays unlocked."""
+    """Signs with an account for as long as the vault stays unlocked."""
 
-    def __init__(self, account: Account, vault: Vault) -> None:
+    def __init__(self, account: Account, vault: Vault, item: str = ITEM_ACCOUNT) -> None:
+        """Sign as an account whose key is a vault's item, the node's own unless another is named."""
         self._account = account
         self._vault = vault
+        self._item = item
 
     @property
     def account(self) -> Account:
@@ -62,7 +64,7 @@ class AccountSigner:
 
     def sign_digest(self, digest: bytes) -> bytes:
         """Return the 65-byte signature of a 32-byte digest; VaultLockedError while locked."""
-        return sign_digest(self._vault.get(_ITEM_ACCOUNT).reveal(), digest)
+        return sign_digest(self._vault.get(self._item).reveal(), digest)
 
     def sign_typed(
         self, primary_type: str, fields: Sequence[tuple[str, str]], message: Mapping[str, FieldValue]
@@ -126,8 +128,8 @@ class Owner:
                 _FACT_ACCOUNT: account_of_key(keys.account_key.reveal()).hex(),
             },
             items={
-                _ITEM_WORDS: words_entropy(words),
-                _ITEM_ACCOUNT: keys.account_key,
+                ITEM_WORDS: words_entropy(words),
+                ITEM_ACCOUNT: keys.account_key,
                 _ITEM_CONTENT: keys.content_root,
                 _ITEM_BACKUP: keys.backup_key,
             },
@@ -197,7 +199,7 @@ class Owner:
             DamagedError: the vault belongs to another account than it says.
         """
         self._vault.unlock(passphrase)
-        if account_of_key(self._vault.get(_ITEM_ACCOUNT).reveal()) != self._account:
+        if account_of_key(self._vault.get(ITEM_ACCOUNT).reveal()) != self._account:
             self._vault.lock()
             raise DamagedError(f"{VAULT_FILE} does not hold its own account's key: restore a backup")
         current = self._binding
@@ -235,7 +237,7 @@ class Owner:
 
     def account_signer(self) -> AccountSigner:
         """Return a signer for the account; VaultLockedError while locked."""
-        self._vault.get(_ITEM_ACCOUNT)
+        self._vault.get(ITEM_ACCOUNT)
         return AccountSigner(self._account, self._vault)
 
     def words(self, passphrase: Secret[str]) -> Secret[str]:
@@ -244,7 +246,7 @@ class Owner:
         Raises:
             WrongPassphraseError: it is not the passphrase.
         """
-        return words_of_entropy(self._vault.reveal(_ITEM_WORDS, passphrase))
+        return words_of_entropy(self._vault.reveal(ITEM_WORDS, passphrase))
 
     def export_keystore_v3(self, passphrase: Secret[str], export_passphrase: Secret[str]) -> str:
         """Return the account key as Ethereum keystore V3 JSON.
@@ -257,7 +259,7 @@ class Owner:
             WrongPassphraseError: ``passphrase`` is not the vault's.
             WeakPassphraseError: ``export_passphrase`` is too short.
         """
-        return export_keystore_v3(self._vault.reveal(_ITEM_ACCOUNT, passphrase), export_passphrase)
+        return export_keystore_v3(self._vault.reveal(ITEM_ACCOUNT, passphrase), export_passphrase)
 
     def change_passphrase(self, old: Secret[str], new: Secret[str]) -> None:
         """Seal the vault under another passphrase; errors as for ``Vault.change_passphrase``."""
@@ -283,7 +285,7 @@ class Owner:
         return self._vault
 
     def _issue(self, scopes: Scope, epoch: int) -> DeviceBinding:
-        account_key = self._vault.get(_ITEM_ACCOUNT)
+        account_key = self._vault.get(ITEM_ACCOUNT)
         return issue_binding(account_key, self._device, scopes=scopes, epoch=epoch, now_s=self._clock.now_s())
 
     def _rebind(self, current: DeviceBinding | None) -> DeviceBinding:

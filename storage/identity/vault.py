@@ -199,6 +199,30 @@ class Vault:
             if len(kept) != len(self._file.items):
                 self._replace(replace(self._file, items=kept))
 
+    def update(self, *, facts: Mapping[str, str | None], items: Mapping[str, Secret[bytes] | None]) -> None:
+        """Change public facts and items together, durably and in one step; None removes.
+
+        Raises:
+            VaultLockedError: the vault is locked.
+            ValueError: a name or a size is outside its bounds, or the vault would hold too much.
+            StorageError: the disk refused; everything is as before.
+        """
+        with self._guard:
+            master = self._open_master()
+            known_facts: dict[str, str | None] = {**self._file.facts, **facts}
+            sealed = dict(self._file.items)
+            for name, secret in items.items():
+                if secret is None:
+                    sealed.pop(name, None)
+                    continue
+                before = sealed.get(name)
+                version = before.version + 1 if before else 1
+                sealed[name] = seal_item(master, name, version, secret.reveal())
+            kept = {check_name(name): fact for name, fact in known_facts.items() if fact is not None}
+            draft = replace(self._file, facts=kept, items=sealed)
+            # The facts are part of what the master key is bound to, so it is sealed anew.
+            self._replace(wrap(master, self._open_kek(), draft, version=draft.master.version))
+
     def item_names(self) -> tuple[str, ...]:
         """Return the names of all items, also while locked."""
         return tuple(sorted(self._file.items))

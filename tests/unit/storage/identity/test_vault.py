@@ -327,3 +327,24 @@ def test_the_default_cost_is_that_of_the_design_and_takes_real_time(path):
     kdf = json.loads(path.read_bytes())["kdf"]
     assert (kdf["memory_kib"], kdf["iterations"], kdf["lanes"]) == (65536, 3, 4)
     reopened(path)
+
+
+def test_facts_and_items_change_together(vault, path):
+    vault.update(facts={"second": "bb"}, items={"key": Secret(b"k"), "words": Secret(b"v" * 32)})
+    again = reopened(path)
+    assert again.facts == {"account": "aa", "second": "bb"}
+    assert (again.get("key").reveal(), again.get("words").reveal()) == (b"k", b"v" * 32)
+    again.update(facts={"second": None}, items={"key": None, "unknown": None})
+    last = reopened(path)
+    assert (dict(last.facts), last.item_names()) == ({"account": "aa"}, ("words",))
+
+
+def test_changed_facts_need_an_open_vault_and_good_names(vault, path):
+    with pytest.raises(ValueError, match="no name"):
+        vault.update(facts={"Not A Name": "x"}, items={})
+    with pytest.raises(ValueError, match="no name"):
+        vault.update(facts={}, items={"Not A Name": Secret(b"x")})
+    vault.lock()
+    with pytest.raises(VaultLockedError):
+        vault.update(facts={"second": "bb"}, items={})
+    assert reopened(path).facts == {"account": "aa"}
