@@ -181,9 +181,13 @@ def decode_result(name: str, function: str, data: bytes, count: int | None = Non
 
     Raises:
         KeyError: there is no such function.
-        eth_abi.exceptions.DecodingError: the data are not its answer.
+        MalformedError: the data are not its answer.
     """
     from eth_abi import decode
+    from eth_abi.exceptions import DecodingError
 
     entry = artifact(name).function(function, count)
-    return tuple(decode([abi_type(each) for each in entry["outputs"]], data))
+    try:
+        return tuple(decode([abi_type(each) for each in entry["outputs"]], data))
+    except (DecodingError, OverflowError, UnicodeDecodeError) as err:
+        raise MalformedError(f"the answer is not one of {name}.{function}") from err
