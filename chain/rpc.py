@@ -1,0 +1,181 @@
+"""JSON-RPC to a chain through whichever of the configured endpoints is well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+import trio
+
+from chain.endpoint import Call, Endpoint, EndpointFailedError, EndpointState
+from chain.errors import ChainUnavailableError, EndpointsDisagreeError, RpcError, WrongChainError
+from chain.profiles import ChainProfile, check_endpoint
+from marina.clock import Clock
+from marina.errors import UsageError
+from marina.retry import Backoff
+
+log = logging.getLogger("marina.chain")
+
+ENDPOINTS_MAX = 8
+BATCH_MAX = 100
+_RETRY_BASE_S, _RETRY_CAP_S = 0.1, 5.0
+_REST_S = 5.0
+"""An endpoint that failed is asked again after this, or sooner when all others failed too."""
+
+TransportFactory = Callable[[str], httpx.AsyncBaseTransport | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RpcConfig:
+    """How patient the pool is.
+
+    Attributes:
+        timeout_s: one request to one endpoint.
+        tries_max: rounds over all endpoints.
+        transport: what carries the requests to an address; None for the network.
+    """
+
+    timeout_s: float = 8.0
+    tries_max: int = 3
+    transport: TransportFactory = field(default=lambda _: None)
+
+
+class RpcPool:
+    """Several endpoints of one chain, the healthy ones first."""
+
+    def __init__(
+        self,
+        *,
+        endpoints: Sequence[str],
+        profile: ChainProfile,
+        clock: Clock,
+        rng: Random,
+        config: RpcConfig | None = None,
+    ) -> None:
+        """Check the addresses; nothing is asked yet.
+
+        Raises:
+            UsageError: there is none, there are too many, or one may not be used.
+        """
+        if not 0 < len(endpoints) <= ENDPOINTS_MAX:
+            raise UsageError(
+                f"give from one to {ENDPOINTS_MAX} endpoints: marina config set chain.endpoints …"
+            )
+        config = config or RpcConfig()
+        self.profile = profile
+        self._clock = clock
+        self._rng = rng
+        self._backoff = Backoff(_RETRY_BASE_S, _RETRY_CAP_S, config.tries_max)
+        self._endpoints = [
+            Endpoint(
+                check_endpoint(url),
+                profile=profile,
+                timeout_s=config.timeout_s,
+                transport=config.transport(url),
+            )
+            for url in dict.fromkeys(endpoints)
+        ]
+
+    async def call(self, method: str, params: Sequence[object]) -> Any:
+        """Return the result of one request from the first endpoint that answers.
+
+        A request may reach several endpoints, one after another: each method that Marina uses may be
+        repeated without harm, sending a signed transaction too.
+
+        Raises:
+            RpcError: an endpoint refused it.
+            WrongChainError: every endpoint is of another chain.
+            ChainUnavailableError: none answers.
+        """
+        (answer,) = await self._ask([(method, params)])
+        if isinstance(answer, RpcError):
+            raise answer
+        return answer
+
+    async def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the results of many requests in their order, an ``RpcError`` in the place of a refused one.
+
+        Raises:
+            WrongChainError, ChainUnavailableError: as above.
+        """
+        found: list[Any] = []
+        for start in range(0, len(calls), BATCH_MAX):
+            found += await self._ask(calls[start : start + BATCH_MAX])
+        return found
+
+    async def agreed(self, method: str, params: Sequence[object]) -> Any:
+        """Return an answer that as many endpoints give as the chain's quorum asks for.
+
+        Use it where a lie costs more than a delay. The parameters must fix the block, or honest endpoints
+        will differ.
+
+        Raises:
+            EndpointsDisagreeError: two endpoints differ.
+            ChainUnavailableError: fewer than the quorum are configured or answer.
+            RpcError: the first that answered refused it.
+        """
+        quorum = self.profile.quorum
+        answers: list[tuple[Endpoint, Any]] = []
+        for endpoint in self._in_order():
+            try:
+                (answer,) = await endpoint.ask([(method, params)])
+            except (EndpointFailedError, WrongChainError) as err:
+                self._rest(endpoint, err)
+                continue
+            if isinstance(answer, RpcError):
+                raise answer
+            if answers and answer != answers[0][1]:
+                raise EndpointsDisagreeError(
+                    f"{answers[0][0].address} and {endpoint.address} tell different things about {method}: "
+                    "nothing that costs money is done until they agree"
+                )
+            answers.append((endpoint, answer))
+            if len(answers) == quorum:
+                return answer
+        raise ChainUnavailableError(
+            f"{quorum} independent endpoints must agree and {len(answers)} of {len(self._endpoints)} answered"
+            ": add endpoints with 'marina config set chain.endpoints'"
+        )
+
+    def states(self) -> list[EndpointState]:
+        """Return how each endpoint is, in the order of the settings."""
+        return [each.state() for each in self._endpoints]
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for each in self._endpoints:
+            await each.aclose()
+
+    async def _ask(self, calls: Sequence[Call]) -> list[Any]:
+        delays = self._backoff.delays(self._rng)
+        while True:
+            fault: ChainUnavailableError | WrongChainError | None = None
+            for endpoint in self._in_order():
+                try:
+                    return await endpoint.ask(calls)
+                except (EndpointFailedError, WrongChainError) as err:
+                    fault = self._rest(endpoint, err)
+            if all(each.is_foreign for each in self._endpoints) and isinstance(fault, WrongChainError):
+                raise fault
+            pause_s = next(delays, None)
+            if pause_s is None:
+                raise ChainUnavailableError(
+                    f"the chain does not answer ({fault}): free music plays on; "
+                    "check chain.endpoints or try later"
+                )
+            await trio.sleep(pause_s)
+
+    def _in_order(self) -> list[Endpoint]:
+        """Return the endpoints as configured, those that failed lately behind the others."""
+        now_s = self._clock.monotonic_s()
+        return sorted(self._endpoints, key=lambda each: max(0.0, each.not_before_s - now_s))
+
+    def _rest(self, endpoint: Endpoint, err: EndpointFailedError | WrongChainError) -> Any:
+        pause_s = max(_REST_S, getattr(err, "pause_s", 0.0))
+        endpoint.not_before_s = self._clock.monotonic_s() + pause_s
+        log.info("an endpoint of the chain failed", extra={"context": {"cause": str(err)}})
+        return err
