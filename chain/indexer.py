@@ -1,0 +1,405 @@
+"""The event indexer: follows a chain and keeps rows of what its contracts said.
+
+Old blocks come in ranges of ``eth_getLogs``. The last 128 come one by one, asked for by block hash, so
+that an endpoint that does not have the block yet says so instead of answering with nothing; for each of
+them the index remembers how to take it back. When the block at the cursor is no longer the chain's, the
+index goes back to the last block that both know and reads on from there: afterwards its rows are those
+of a fresh index. Source: design, contracts §2.2 "Events"; EIP-234.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from chain.errors import RpcError
+from chain.events import Event, EventDecoder, Log, parse_bytes, parse_log, parse_quantity
+from chain.index_store import BlockChanges, BlockRef, Change, IndexStore
+from marina.errors import MalformedError, MarinaError, NetworkError
+from marina.ids import account_text
+from marina.retry import Backoff
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = logging.getLogger("marina.chain.indexer")
+
+WINDOW_BLOCKS = 128
+"""How many of the last blocks can be taken back; a deeper re-organisation is indexed from the start."""
+CHUNK_BLOCKS = 1000
+LOGS_MAX = 20_000
+"""Most logs that one answer may hold before its range is halved."""
+_HEADERS_AT_ONCE = 50
+_LOGS_AT_ONCE = 16
+_TURN = 64
+"""Logs that are decoded before other tasks get their turn."""
+_FAST_POLL_S = 0.25
+"""While somebody waits for a block."""
+_RETRIES = Backoff(base_s=0.5, cap_s=30.0, tries_max=16)
+
+ChangesOf = Callable[[Event, int], Sequence[Change]]
+"""(event, Unix time of its block) → what it changes."""
+
+
+class InconsistentChainError(NetworkError):
+    """An endpoint contradicts itself: its logs are not of the blocks that it shows."""
+
+    code = "inconsistent_chain"
+
+
+class Rpc(Protocol):
+    """The part of ``chain.rpc.RpcPool`` that the indexer needs."""
+
+    async def call(self, method: str, params: Sequence[object]) -> Any:
+        """Return the result of one JSON-RPC call."""
+        ...
+
+    async def batch(self, calls: Sequence[tuple[str, Sequence[object]]]) -> list[Any]:
+        """Return the results in order, an RpcError in place of each that was refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerConfig:
+    """How to follow a chain.
+
+    Attributes:
+        first_block: where to begin: the block of the contracts' deployment.
+        poll_s: how often to look for new blocks; the chain's block time is good.
+        chunk_blocks: most blocks of one ``eth_getLogs``.
+    """
+
+    first_block: int = 0
+    poll_s: float = 2.0
+    chunk_blocks: int = CHUNK_BLOCKS
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far the index is.
+
+    Attributes:
+        block: last indexed block; -1 before the first.
+        head: newest block that an endpoint showed; -1 before the first.
+        error: why the last look at the chain failed; None if it did not.
+    """
+
+    block: int
+    head: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    ref: BlockRef
+    parent: bytes
+    time_s: int
+
+
+class Indexer:
+    """Keeps an index up to date for as long as ``run`` runs."""
+
+    def __init__(
+        self,
+        *,
+        rpc: Rpc,
+        store: IndexStore,
+        decoder: EventDecoder,
+        changes_of: ChangesOf,
+        wanted: frozenset[tuple[str, str]],
+        rng: Random,
+        config: IndexerConfig | None = None,
+    ) -> None:
+        """Make an indexer, which does nothing yet.
+
+        Args:
+            rpc: the chain's endpoints.
+            store: where rows go; nobody else writes it.
+            decoder: of the contracts that are followed.
+            changes_of: what an event means for the rows.
+            wanted: the (contract, event) pairs that ``changes_of`` knows; no others are asked for.
+            rng: spreads retries.
+            config: see there.
+        """
+        self._rpc = rpc
+        self._store = store
+        self._decoder = decoder
+        self._changes_of = changes_of
+        self._config = config or IndexerConfig()
+        self._rng = rng
+        self._filter = {
+            "address": [account_text(each) for each in sorted(decoder.addresses)],
+            "topics": [["0x" + each.hex() for each in decoder.topics(wanted)]],
+        }
+        self._chunk = self._config.chunk_blocks
+        self._state = IndexState(-1, -1, None)
+        self._genesis: bytes | None = None
+        self._lock = trio.Lock()
+        self._poked = trio.Event()
+        self._progress = trio.Event()
+        self._waiting = 0
+
+    @property
+    def state(self) -> IndexState:
+        """How far the index is."""
+        return self._state
+
+    def confirmations(self, block: int) -> int:
+        """Return head − block + 1, how often a block that holds a row is confirmed; 0 if it is not there."""
+        return max(0, self._state.head - block + 1)
+
+    def poke(self) -> None:
+        """Look for new blocks now, as after a transaction of our own."""
+        self._poked.set()
+
+    async def reached(self, block: int, *, timeout_s: float = 60.0) -> None:
+        """Return once a block is indexed, so that what was written in it can be read.
+
+        Raises:
+            NetworkError: it was not within the time.
+        """
+        self._waiting += 1
+        self.poke()
+        try:
+            with trio.move_on_after(timeout_s):
+                while self._state.block < block:
+                    await self._progress.wait()
+                return
+        finally:
+            self._waiting -= 1
+        raise NetworkError(
+            f"block {block} was not indexed within {timeout_s:g} s: "
+            f"{self._state.error or 'the chain has not come so far'}"
+        )
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the chain until cancelled; failures are logged, shown in ``state`` and tried again."""
+        task_status.started()
+        delays = _RETRIES.delays(self._rng)
+        while True:
+            self._poked = trio.Event()
+            try:
+                await self.catch_up()
+                delays = _RETRIES.delays(self._rng)
+                delay_s = _FAST_POLL_S if self._waiting else self._config.poll_s
+            except MarinaError as err:
+                if self._state.error is None:
+                    log.warning("the chain cannot be followed: %s", err)
+                self._state = IndexState(self._state.block, self._state.head, str(err))
+                delay_s = next(delays, _RETRIES.cap_s)
+            with trio.move_on_after(delay_s):
+                await self._poked.wait()
+
+    async def catch_up(self) -> None:
+        """Index up to the newest block.
+
+        Raises:
+            NetworkError: nobody answered, or what was answered contradicts itself; what was indexed stays.
+            RpcError: an endpoint refused.
+            StorageError: the disk refused.
+        """
+        async with self._lock:
+            head = await self._header("latest")
+            genesis = await self._known_genesis()
+            cursor = await self._store.cursor(genesis)
+            if cursor is not None:
+                cursor = await self._reorganised(genesis, cursor, head)
+            if cursor is None:
+                genesis = await self._start_over(head.ref.number)
+            next_number = self._config.first_block if cursor is None else cursor.number + 1
+            old_end = head.ref.number - WINDOW_BLOCKS
+            while next_number <= old_end:
+                cursor = await self._index_old(genesis, next_number, old_end)
+                next_number = cursor.number + 1
+                self._advanced(cursor.number, head.ref.number)
+            while next_number <= head.ref.number:
+                last = min(next_number + _LOGS_AT_ONCE - 1, head.ref.number)
+                cursor = await self._index_new(genesis, cursor, next_number, last, head.ref.number)
+                next_number = cursor.number + 1
+                self._advanced(cursor.number, head.ref.number)
+            self._advanced(-1 if cursor is None else cursor.number, head.ref.number)
+
+    def _advanced(self, block: int, head: int) -> None:
+        self._state = IndexState(block, head, None)
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def _known_genesis(self) -> bytes:
+        """Return the hash of block 0, asked once while the chain's head grows."""
+        if self._genesis is None:
+            self._genesis = (await self._header("0x0")).ref.hash
+        return self._genesis
+
+    async def _start_over(self, head: int) -> bytes:
+        """Delete what there is of an index, and return the hash of the chain's block 0 as it is now."""
+        await self._store.wipe()
+        self._genesis = None
+        self._advanced(-1, head)
+        return await self._known_genesis()
+
+    async def _reorganised(self, genesis: bytes, cursor: BlockRef, head: _Header) -> BlockRef | None:
+        """Return the cursor after taking back the blocks that the chain dropped; None to start over."""
+        kept = [each for each in await self._store.kept() if each.number <= cursor.number]
+        shared = [each for each in kept if each.number <= head.ref.number]
+        if not shared:
+            return await self._behind(genesis, cursor)
+        if (await self._headers([shared[0].number]))[0].ref == shared[0]:
+            return cursor  # unchanged, or an endpoint that is behind: what is indexed stays
+        for start in range(1, len(shared), _HEADERS_AT_ONCE):
+            part = shared[start : start + _HEADERS_AT_ONCE]
+            headers = await self._headers([each.number for each in part])
+            for mine, theirs in zip(part, headers, strict=True):
+                if mine == theirs.ref:
+                    log.info(
+                        "the chain was re-organised",
+                        extra={"context": {"back_to": mine.number, "from": cursor.number}},
+                    )
+                    await self._store.rewind(genesis, mine)
+                    return mine
+        log.warning("the chain was re-organised deeper than the index can go back: it is made anew")
+        return None
+
+    async def _behind(self, genesis: bytes, cursor: BlockRef) -> BlockRef | None:
+        """Return the cursor although the head is far behind it; None if this is another chain by now."""
+        self._genesis = None
+        if await self._known_genesis() == genesis:
+            return cursor
+        log.warning("the chain begins with another block than the indexed one: the index is made anew")
+        return None
+
+    async def _index_old(self, genesis: bytes, first: int, last: int) -> BlockRef:
+        """Index a range of blocks that nobody re-organises any more, and return its last."""
+        while True:
+            end = min(last, first + self._chunk - 1)
+            try:
+                logs = await self._range_logs(first, end)
+            except RpcError:
+                if not self._halve():
+                    raise
+            except NetworkError:
+                self._halve()  # a smaller answer may pass next time
+                raise
+            else:
+                if len(logs) <= LOGS_MAX or not self._halve():
+                    break
+        numbers = sorted({each.block for each in logs} | {end})
+        headers = {each.ref.number: each for each in await self._headers(numbers)}
+        changes = await self._changes(logs, headers)
+        await self._store.append_old(genesis, headers[end].ref, changes)
+        self._chunk = min(self._config.chunk_blocks, self._chunk * 2)
+        return headers[end].ref
+
+    async def _index_new(
+        self, genesis: bytes, cursor: BlockRef | None, first: int, last: int, head: int
+    ) -> BlockRef:
+        """Index consecutive blocks that may still be taken back, and return the last."""
+        headers = await self._headers(range(first, last + 1))
+        parent = cursor
+        for header in headers:
+            if parent is not None and header.parent != parent.hash:
+                raise InconsistentChainError(
+                    f"block {header.ref.number} does not follow the one before it: the chain is changing"
+                )
+            parent = header.ref
+        answers = await self._batch(
+            [
+                ("eth_getLogs", [{**self._filter, "blockHash": "0x" + header.ref.hash.hex()}])
+                for header in headers
+            ]
+        )
+        blocks = []
+        for header, answer in zip(headers, answers, strict=True):
+            logs = _parse_logs(answer, header.ref.number, header.ref.number)
+            changes = await self._changes(logs, {header.ref.number: header})
+            blocks.append(BlockChanges(header.ref, changes))
+        await self._store.append(genesis, blocks, kept_from=head - WINDOW_BLOCKS)
+        return headers[-1].ref
+
+    def _halve(self) -> bool:
+        """Ask for half as many blocks from now on; return whether that is fewer."""
+        before, self._chunk = self._chunk, max(1, self._chunk // 2)
+        return self._chunk < before
+
+    async def _range_logs(self, first: int, last: int) -> list[Log]:
+        asked = {**self._filter, "fromBlock": hex(first), "toBlock": hex(last)}
+        answer = await self._rpc.call("eth_getLogs", [asked])
+        return _parse_logs(answer, first, last)
+
+    async def _changes(self, logs: Sequence[Log], headers: dict[int, _Header]) -> list[Change]:
+        """Return what logs change, after checking that each is of the block that the chain has there."""
+        changes: list[Change] = []
+        for place, each in enumerate(logs):
+            if place % _TURN == _TURN - 1:
+                await trio.lowlevel.checkpoint()
+            header = headers[each.block]
+            if each.block_hash != header.ref.hash or each.address not in self._decoder.addresses:
+                raise InconsistentChainError(
+                    f"an endpoint gave logs of block {each.block} that are not of the block it shows there: "
+                    "they are not used; if this stays, set another endpoint"
+                )
+            try:
+                event = self._decoder.decode(each)
+            except MalformedError as err:
+                raise InconsistentChainError(f"an endpoint gave a damaged log: {err}") from err
+            if event is not None:
+                changes += self._changes_of(event, header.time_s)
+        return changes
+
+    async def _header(self, tag: str) -> _Header:
+        return _parse_header(await self._rpc.call("eth_getBlockByNumber", [tag, False]), tag)
+
+    async def _headers(self, numbers: Sequence[int]) -> list[_Header]:
+        headers: list[_Header] = []
+        for start in range(0, len(numbers), _HEADERS_AT_ONCE):
+            part = numbers[start : start + _HEADERS_AT_ONCE]
+            answers = await self._batch([("eth_getBlockByNumber", [hex(each), False]) for each in part])
+            found = [_parse_header(answer, hex(each)) for each, answer in zip(part, answers, strict=True)]
+            if [each.ref.number for each in found] != list(part):
+                raise InconsistentChainError("an endpoint answered with other blocks than those asked for")
+            headers += found
+        return headers
+
+    async def _batch(self, calls: Sequence[tuple[str, Sequence[object]]]) -> list[Any]:
+        answers = await self._rpc.batch(calls)
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                raise answer
+        return answers
+
+
+def _parse_logs(answer: object, first: int, last: int) -> list[Log]:
+    """Return the logs of an answer, in the order of the chain."""
+    if not isinstance(answer, list):
+        raise InconsistentChainError("an endpoint answered eth_getLogs with something that is no list")
+    try:
+        logs = [parse_log(each) for each in answer]
+    except MalformedError as err:
+        raise InconsistentChainError(f"an endpoint gave a damaged log: {err}") from err
+    places = [(each.block, each.index) for each in logs]
+    if len(set(places)) != len(places):
+        raise InconsistentChainError("an endpoint gave two logs for one place in a block")
+    if any(not first <= each.block <= last for each in logs):
+        raise InconsistentChainError("an endpoint gave logs of other blocks than those asked for")
+    return sorted(logs, key=lambda each: (each.block, each.index))
+
+
+def _parse_header(answer: object, tag: str) -> _Header:
+    if answer is None:
+        raise InconsistentChainError(f"an endpoint does not know block {tag}: it may be behind")
+    if not isinstance(answer, dict):
+        raise InconsistentChainError(f"an endpoint answered for block {tag} with something that is no block")
+    try:
+        return _Header(
+            BlockRef(
+                parse_quantity(answer.get("number"), "number"), parse_bytes(answer.get("hash"), "hash", 32)
+            ),
+            parse_bytes(answer.get("parentHash"), "parentHash", 32),
+            parse_quantity(answer.get("timestamp"), "timestamp"),
+        )
+    except MalformedError as err:
+        raise InconsistentChainError(f"an endpoint gave a damaged block {tag}: {err}") from err
