@@ -9,9 +9,10 @@ from typing import Any
 from chain.amount import Currency, format_amount
 from chain.contracts import ContractSet
 from governance.calls import Call
-from governance.parameters import Value, format_account
+from governance.parameters import Value
 from governance.text import clean_line
 from governance.units import MMT_DECIMALS
+from governance.values import format_account
 from marina.ids import Account, account_text
 
 _NAME_CHARS_MAX = 60

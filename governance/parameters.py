@@ -24,25 +24,21 @@ from governance.units import (
     parse_mmt,
     parse_percent,
 )
-from marina.cid import cid_from_digest, cid_text, digest_of, parse_cid
-from marina.errors import MalformedError, UsageError
-from marina.ids import (
-    Account,
-    ReleaseId,
-    TrackId,
-    account_text,
-    parse_account,
-    parse_release,
-    parse_track,
-    release_text,
-    track_text,
+from governance.values import (
+    format_account,
+    format_digest,
+    format_thing,
+    format_yes_no,
+    parse_account_or_none,
+    parse_digest,
+    parse_thing,
+    parse_token,
 )
+from marina.errors import MalformedError, UsageError
 
 Value: TypeAlias = int | bytes
 _DAY_S = 86_400
 _MMT = 10**18
-_NOBODY = Account(bytes(20))
-_NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +123,10 @@ class Switch:
         setter: function of (thing, bool).
         parse: text to thing.
         format: thing to text.
+        title: what is turned, before the thing.
+        getter: view of (thing) that tells which way it is.
+        place: where in the getter's answer that is.
+        show: that answer in words.
     """
 
     on: str
@@ -137,62 +137,15 @@ class Switch:
     setter: str
     parse: Callable[[str], bytes]
     format: Callable[[bytes], str]
+    title: str
+    getter: str
+    place: int
+    show: Callable[[Any], str]
 
     def call(self, thing: bytes, is_on: bool, contracts: ContractSet) -> Call:
         """Return the call that turns it on or off."""
         target = contracts.named()[self.contract]
         return Call(target, 0, encode_call(self.contract, self.setter, thing, is_on))
-
-
-def parse_account_or_none(text: str) -> bytes:
-    """Return the account of ``0x…``, the zero account of ``none``; MalformedError otherwise."""
-    return bytes(_NOBODY) if text.strip().lower() == _NONE else bytes(parse_account(text.strip()))
-
-
-def format_account(account: bytes) -> str:
-    """Return an account as text; ``nobody`` for the zero account."""
-    return "nobody" if account == _NOBODY else account_text(Account(account))
-
-
-def parse_digest(text: str) -> bytes:
-    """Return the sha2-256 digest of a CID or of 64 hex digits; ``none`` is zero; UsageError otherwise."""
-    bare = text.strip()
-    if bare.lower() == _NONE:
-        return bytes(32)
-    try:
-        return digest_of(parse_cid(bare)) if bare.startswith("b") and len(bare) == 59 else _hex32(bare)
-    except (MalformedError, ValueError) as err:
-        raise UsageError(f"{bare[:80]!r} is neither a CID (bafk…) nor a digest of 64 hex digits") from err
-
-
-def format_digest(digest: bytes) -> str:
-    """Return the CID of the raw block with a digest; ``none`` for zero."""
-    return _NONE if digest == bytes(32) else cid_text(cid_from_digest(digest))
-
-
-def parse_thing(text: str) -> bytes:
-    """Return the 32 bytes of a track id, a release id or 0x and 64 hex digits; UsageError otherwise."""
-    bare = text.strip().removeprefix("marina:")
-    try:
-        if bare.startswith("tr_"):
-            return bytes(parse_track(bare))
-        if bare.startswith("rl_"):
-            return bytes(parse_release(bare))
-        return _hex32(bare)
-    except (MalformedError, ValueError) as err:
-        raise UsageError(f"{bare[:80]!r} is neither a track (tr_…) nor a release (rl_…)") from err
-
-
-def format_thing(thing: bytes) -> str:
-    """Return an id as a track and as a release: the chain does not tell which of both it is."""
-    return f"{track_text(TrackId(thing))} (as a release: {release_text(ReleaseId(thing))})"
-
-
-def _hex32(text: str) -> bytes:
-    data = bytes.fromhex(text.removeprefix("0x"))
-    if len(data) != 32:
-        raise ValueError("not 32 bytes")
-    return data
 
 
 _BPS = Unit(parse_bps, format_bps)
@@ -313,18 +266,26 @@ SWITCHES: tuple[Switch, ...] = (
         "Stop selling licences for the token {}",
         "MusicLicensing",
         "setToken",
-        lambda text: bytes(parse_account(text.strip())),
+        parse_token,
         format_account,
+        "licences may be sold for",
+        "isTokenAllowed",
+        0,
+        format_yes_no,
     ),
     Switch(
         "block",
         "unblock",
-        "Stop new sales of {} for ever or until it is unblocked",
+        "Stop new sales of {}",
         "Allow sales of {} again",
         "TrackRegistry",
         "setBlocked",
         parse_thing,
         format_thing,
+        "new sales are stopped of",
+        "record",
+        7,
+        format_yes_no,
     ),
 )
 """Everything that the DAO turns on or off for one thing."""

@@ -6,18 +6,18 @@ or is confused by hostile data falls back to the raw form; it never raises and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chain.amount import format_amount
-from chain.artifacts import abi_type, decode_call, encode_call, signature
+from chain.artifacts import abi_type, signature
+from governance.abi import decode, is_canonical
 from governance.calls import Call
 from governance.carried import CARRIERS, Carried
 from governance.glossary import DecodedCall, Glossary, Line
 from governance.parameters import Parameter, Switch, parameter_of_setter, switch_of_setter
 from governance.phrases import PHRASES
 from governance.text import clean_line
-from marina.errors import MalformedError
 
 DEPTH_MAX = 4
 """Calls within calls that are unfolded; deeper ones are shown raw."""
@@ -75,7 +75,7 @@ def _describe(call: Call, glossary: Glossary, budget: _Budget, depth: int) -> Li
     contract = glossary.contract_of(call.target)
     if contract is None or depth > DEPTH_MAX or not budget.take_data(len(call.data)):
         return _raw(call, glossary, "")
-    decoded = _decode(call, contract)
+    decoded = decode(call, contract)
     if decoded is None:
         return _raw(call, glossary, contract)
     line = _explain(decoded, glossary, budget, depth)
@@ -86,7 +86,7 @@ def _describe(call: Call, glossary: Glossary, budget: _Budget, depth: int) -> Li
             warnings.append(f"{decoded.function} takes no coins: executing the proposal would fail")
     if decoded.entry.get("stateMutability") in {"view", "pure"}:
         warnings.append("this only reads something and changes nothing")
-    if not _is_canonical(decoded):
+    if not is_canonical(decoded):
         warnings.append("the call data are written in an unusual way or hold more than the arguments")
     return Line(line.text, call, tuple(warnings), line.inner, line.is_understood)
 
@@ -109,37 +109,6 @@ def _raw(call: Call, glossary: Glossary, contract: str) -> Line:
     tail = f" … and {more} bytes more" if more > 0 else ""
     paid = f" with {format_amount(call.value, glossary.coin)}" if call.value else ""
     return Line(f"Call {where}{paid}, raw data 0x{shown}{tail}", call, (_UNKNOWN,), is_understood=False)
-
-
-def _decode(call: Call, contract: str) -> DecodedCall | None:
-    try:
-        entry, args = decode_call(contract, call.data)
-    except (KeyError, MalformedError):
-        return None
-    return DecodedCall(call, contract, entry["name"], tuple(_plain(entry["inputs"], args)), entry)
-
-
-def _is_canonical(decoded: DecodedCall) -> bool:
-    try:
-        return encode_call(decoded.contract, decoded.function, *decoded.args) == decoded.call.data
-    except ValueError:
-        return False
-
-
-def _plain(inputs: Sequence[dict[str, Any]], values: Sequence[Any]) -> Iterator[Any]:
-    """Yield decoded values with addresses as 20 bytes, by their types: text may look like an address."""
-    for each, value in zip(inputs, values, strict=True):
-        yield _plain_one(each, value)
-
-
-def _plain_one(parameter: dict[str, Any], value: Any) -> Any:
-    kind: str = parameter["type"]
-    if kind.endswith("]"):
-        inner = {**parameter, "type": kind[: kind.rindex("[")]}
-        return tuple(_plain_one(inner, each) for each in value)
-    if kind == "tuple":
-        return tuple(_plain(parameter["components"], value))
-    return bytes.fromhex(value[2:]) if kind == "address" else value
 
 
 def _explain(decoded: DecodedCall, glossary: Glossary, budget: _Budget, depth: int) -> Line:
