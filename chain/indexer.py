@@ -19,7 +19,7 @@ import trio
 
 from chain.errors import RpcError
 from chain.events import Event, EventDecoder, Log, parse_bytes, parse_log, parse_quantity
-from chain.index_store import BlockChanges, BlockRef, Change, IndexStore
+from chain.index.store import BlockChanges, BlockRef, Change, IndexStore
 from marina.errors import MalformedError, MarinaError, NetworkError
 from marina.ids import account_text
 from marina.retry import Backoff

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from chain import indexer as indexer_module
 from chain.errors import RpcError
 from chain.events import EventDecoder
-from chain.index_governance import HANDLERS
-from chain.index_store import IndexStore
+from chain.index.governance import HANDLERS
+from chain.index.store import IndexStore
 from chain.indexer import WINDOW_BLOCKS, InconsistentChainError, Indexer, IndexerConfig
 from marina.errors import NetworkError
 from marina.ids import Account
