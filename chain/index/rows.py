@@ -19,6 +19,10 @@ Units = Annotated[bytes, Size(0, 32)]
 """An amount in base units, big-endian without leading zeros."""
 
 
+NATIVE = bytes(20)
+"""Stands for the chain's own coin where a token is named."""
+
+
 def units(value: int) -> bytes:
     """Return an amount as its shortest big-endian bytes; nothing is empty."""
     return value.to_bytes((value.bit_length() + 7) // 8)
@@ -56,23 +60,34 @@ Handler = Callable[[Event, int], Sequence[Change]]
 def changing(cls: type[R], row_key: bytes, change: Callable[[R], R]) -> Change:
     """Return the change of a row that is there already; nothing happens if it is not."""
 
-    def update(data: bytes | None) -> bytes | None:
+    def update(data: bytes | None, _: Sequence[bytes | None]) -> bytes | None:
         return None if data is None else encode_record(change(read(cls, data)))
 
-    return row_key, update
+    return Change(row_key, update)
+
+
+def summing(
+    cls: type[R], row_key: bytes, change: Callable[[R | None, Sequence[bytes | None]], R], *reads: bytes
+) -> Change:
+    """Return the change that makes a row from what was there, if anything, and from other rows."""
+
+    def update(data: bytes | None, others: Sequence[bytes | None]) -> bytes | None:
+        return encode_record(change(None if data is None else read(cls, data), others))
+
+    return Change(row_key, update, reads)
 
 
 def putting(row_key: bytes, row: object) -> Change:
     """Return the change that stores a record, whatever was there."""
     data = encode_record(row)
-    return row_key, lambda _: data
+    return Change(row_key, lambda _old, _others: data)
 
 
-def marking(row_key: bytes) -> Change:
-    """Return the change that stores an empty row: an entry of an index by another key."""
-    return row_key, lambda _: b""
+def marking(row_key: bytes, target: bytes = b"") -> Change:
+    """Return the change that stores an entry of an index by another key, which may name the row's own."""
+    return Change(row_key, lambda _old, _others: target)
 
 
 def removing(row_key: bytes) -> Change:
     """Return the change that removes a row."""
-    return row_key, lambda _: None
+    return Change(row_key, lambda _old, _others: None)

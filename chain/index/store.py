@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from marina.errors import MalformedError
 from marina.schema import U32, U64, Bytes32, Size, decode_record, encode_record, record
 from storage.errors import StorageError
 from storage.kv import SCAN_LIMIT, KeyValueStore, Table
 
-Update = Callable[[bytes | None], bytes | None]
-"""Gives the new value of a row from the old one; None is no row."""
-Change = tuple[bytes, Update]
-"""A row's key and what becomes of it. Each looks at its own row only, so that all can be read at once."""
+Update = Callable[[bytes | None, Sequence[bytes | None]], bytes | None]
+"""Gives the new value of a row from the old one and those of the rows it reads; None is no row."""
 
 FORMAT = 1
 """Meaning of the rows; an index of another format is made anew from the chain."""
@@ -34,6 +32,20 @@ _ROWS = b"r"
 _HASHES = b"h"
 _UNDO = b"u"
 _CURSOR = b"c"
+
+
+class Change(NamedTuple):
+    """What becomes of one row. All rows that it looks at are named, so that they are read at once.
+
+    Attributes:
+        key: of the row.
+        update: makes its new value.
+        reads: keys of other rows that ``update`` looks at, as they are at that moment.
+    """
+
+    key: bytes
+    update: Update
+    reads: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +148,8 @@ class IndexStore:
             changes: of all the blocks, in order.
         """
         rows = await self._values(changes)
-        _apply(rows, changes)
-        batch = [(self._key(_ROWS, key), value) for key, value in rows.items()]
+        former = _apply(rows, changes)
+        batch = [(self._key(_ROWS, key), rows[key]) for key in former]
         batch += await self._forget_below(end.number)
         batch.append((self._key(_HASHES, _number(end.number)), end.hash))
         batch.append(self._moved(genesis, end))
@@ -153,14 +165,16 @@ class IndexStore:
         """
         rows = await self._values([change for each in blocks for change in each.changes])
         batch: list[tuple[bytes, bytes | None]] = await self._forget_below(kept_from)
+        changed: dict[bytes, None] = {}
         for each in blocks:
             former = _apply(rows, each.changes)
+            changed.update(dict.fromkeys(former))
             number = _number(each.block.number)
             batch.append((self._key(_HASHES, number), each.block.hash))
             if former:
                 undo = _Undo(tuple(_Former(key, value) for key, value in former.items()))
                 batch.append((self._key(_UNDO, number), encode_record(undo)))
-        batch += [(self._key(_ROWS, key), value) for key, value in rows.items()]
+        batch += [(self._key(_ROWS, key), rows[key]) for key in changed]
         batch.append(self._moved(genesis, blocks[-1].block))
         await self._store.write(batch)
 
@@ -198,7 +212,7 @@ class IndexStore:
         return self._table.key(_CURSOR), encode_record(_Cursor(FORMAT, genesis, to.number, to.hash))
 
     async def _values(self, changes: Iterable[Change]) -> dict[bytes, bytes | None]:
-        keys = list(dict.fromkeys(key for key, _ in changes))
+        keys = list(dict.fromkeys(key for each in changes for key in (each.key, *each.reads)))
         return dict(zip(keys, await self.get_many(keys), strict=True))
 
     async def _forget_below(self, number: int) -> list[tuple[bytes, bytes | None]]:
@@ -213,10 +227,10 @@ class IndexStore:
 def _apply(rows: dict[bytes, bytes | None], changes: Sequence[Change]) -> dict[bytes, bytes | None]:
     """Change rows in place and return the former value of each changed one."""
     former: dict[bytes, bytes | None] = {}
-    for key, update in changes:
+    for key, update, reads in changes:
         before = rows[key]
         former.setdefault(key, before)
-        rows[key] = update(before)
+        rows[key] = update(before, [rows[each] for each in reads])
     return former
 
 
