@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import pairwise
 from typing import Annotated
 
@@ -31,8 +30,8 @@ _VALUES_PER_ENTRY = 4
 _ID_BYTES = 32
 
 
-class Kind(IntEnum):
-    """What an entry names."""
+class Kind:
+    """What an entry names, by the number in the block."""
 
     RELEASE = 1
     TRACK = 2
@@ -172,9 +171,9 @@ def decode_list(data: bytes, adopted: bytes) -> ModerationList:
 
 def denied_ids(moderation_list: ModerationList) -> DeniedIds:
     """Return what a list denies, by kind."""
-    things: dict[Kind, set[bytes]] = {kind: set() for kind in Kind}
+    things: dict[int, set[bytes]] = {kind: set() for kind in (Kind.RELEASE, Kind.TRACK, Kind.CID)}
     for entry in moderation_list.entries:
-        things[Kind(entry.kind)].add(entry.thing)
+        things[entry.kind].add(entry.thing)
     return DeniedIds(
         frozenset(ReleaseId(each) for each in things[Kind.RELEASE]),
         frozenset(TrackId(each) for each in things[Kind.TRACK]),

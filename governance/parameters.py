@@ -28,7 +28,6 @@ from governance.values import (
     format_account,
     format_digest,
     format_thing,
-    format_yes_no,
     parse_account_or_none,
     parse_digest,
     parse_thing,
@@ -123,10 +122,6 @@ class Switch:
         setter: function of (thing, bool).
         parse: text to thing.
         format: thing to text.
-        title: what is turned, before the thing.
-        getter: view of (thing) that tells which way it is.
-        place: where in the getter's answer that is.
-        show: that answer in words.
     """
 
     on: str
@@ -137,10 +132,6 @@ class Switch:
     setter: str
     parse: Callable[[str], bytes]
     format: Callable[[bytes], str]
-    title: str
-    getter: str
-    place: int
-    show: Callable[[Any], str]
 
     def call(self, thing: bytes, is_on: bool, contracts: ContractSet) -> Call:
         """Return the call that turns it on or off."""
@@ -268,10 +259,6 @@ SWITCHES: tuple[Switch, ...] = (
         "setToken",
         parse_token,
         format_account,
-        "licences may be sold for",
-        "isTokenAllowed",
-        0,
-        format_yes_no,
     ),
     Switch(
         "block",
@@ -282,10 +269,6 @@ SWITCHES: tuple[Switch, ...] = (
         "setBlocked",
         parse_thing,
         format_thing,
-        "new sales are stopped of",
-        "record",
-        7,
-        format_yes_no,
     ),
 )
 """Everything that the DAO turns on or off for one thing."""

@@ -63,6 +63,14 @@ def _remove_guardian(decoded: DecodedCall, glossary: Glossary) -> Phrase:
     return f"Remove the key guardian {glossary.account(who)}; its bond unlocks after the usual wait", ()
 
 
+def _pause(_: DecodedCall, __: Glossary) -> Phrase:
+    return "Stop new purchases for a week; licences, earnings and withdrawals go on", ()
+
+
+def _unpause(_: DecodedCall, __: Glossary) -> Phrase:
+    return "Allow new purchases again", ()
+
+
 def _withdraw(decoded: DecodedCall, glossary: Glossary) -> Phrase:
     who, token = decoded.args[0], decoded.args[1]
     return f"Pay out the {glossary.symbol(token)} that licences earned for {glossary.account(who)}", ()
@@ -92,6 +100,8 @@ PHRASES: Mapping[tuple[str, str], Callable[[DecodedCall, Glossary], Phrase]] = {
     ("MarinaToken", "burn"): _burn,
     ("MarinaToken", "delegate"): _delegate,
     ("GuardianRegistry", "remove"): _remove_guardian,
+    ("MusicLicensing", "pause"): _pause,
+    ("MusicLicensing", "unpause"): _unpause,
     ("MusicLicensing", "withdraw"): _withdraw,
     ("TimelockController", "grantRole"): _role("Allow"),
     ("TimelockController", "revokeRole"): _role("Forbid"),

@@ -11,15 +11,19 @@ from governance import runner
 from governance.abi import decode, decode_answer, encode_view
 from governance.calls import Call
 from governance.glossary import DecodedCall, Glossary
-from governance.parameters import PARAMETERS, switch_of_setter
+from governance.parameters import PARAMETERS
 from governance.phrases import ROLE_WORDS
 from governance.runner import Answer
-from governance.values import format_yes_no
+from governance.values import NOBODY, format_thing, format_yes_no
 from marina.errors import MalformedError
 from marina.ids import Account
 
 VIEWS_MAX = 128
 """Most values read for one trial, each before and after; hostile proposals may touch more."""
+TOKENS_READ = 32
+"""Payment tokens read when the calls change one; the contract gives them numbers from 1."""
+_BLOCKED = 7
+"""Place of ``blocked`` in what ``TrackRegistry.record`` answers."""
 _PAYMENTS = frozenset({"transfer", "transferFrom", "mint"})
 _UNREADABLE = "(cannot be read)"
 
@@ -32,16 +36,18 @@ class View:
         title: what it is.
         call: reads it.
         show: the answer in words; raises MalformedError if it is none.
+        absent: words for a view that refuses.
     """
 
     title: str
     call: Call
     show: Callable[[bytes], str]
+    absent: str = _UNREADABLE
 
     def shown(self, answer: Answer) -> str:
         """Return what a call answered in words, also when it failed."""
         if not answer.is_done:
-            return _UNREADABLE
+            return self.absent
         try:
             return self.show(answer.data)
         except MalformedError:
@@ -80,14 +86,24 @@ def _touched(call: Call, glossary: Glossary) -> list[View]:
         return [*found, _balance(call.target, receiver, glossary)]
     if decoded.contract == "TimelockController" and decoded.function in {"grantRole", "revokeRole"}:
         return [*found, _role(decoded, glossary)]
-    switch = switch_of_setter(decoded.contract, decoded.function)
-    if switch is not None:
+    if (decoded.contract, decoded.function) == ("TrackRegistry", "setBlocked"):
         thing = decoded.args[0]
-        title = f"{switch.title} {switch.format(thing)}"
-        found.append(
-            _view(title, switch.contract, switch.getter, (thing,), switch.show, glossary, switch.place)
-        )
+        title = f"new sales are stopped of {format_thing(thing)}"
+        return [*found, _view(title, "TrackRegistry", "record", (thing,), format_yes_no, glossary, _BLOCKED)]
+    if (decoded.contract, decoded.function) == ("MusicLicensing", "setToken"):
+        return [*found, *(_payment_token(index, glossary) for index in range(1, TOKENS_READ + 1))]
     return found
+
+
+def _payment_token(index: int, glossary: Glossary) -> View:
+    def show(data: bytes) -> str:
+        token, is_allowed = decode_answer("MusicLicensing", "tokens", data, count=1)
+        if token == NOBODY:
+            return "none"
+        return f"{glossary.account(token)}, {'allowed' if is_allowed else 'refused'}"
+
+    call = Call(glossary.contracts.licensing, 0, encode_view("MusicLicensing", "tokens", index))
+    return View(f"token {index} that licences are sold for", call, show, "none")
 
 
 def _role(decoded: DecodedCall, glossary: Glossary) -> View:
