@@ -25,7 +25,7 @@ def clean_text(text: str, *, chars_max: int = DESCRIPTION_CHARS_MAX) -> str:
     lines = text[: chars_max + 1].replace("\r\n", "\n").replace("\r", "\n").split("\n")
     cleaned = "\n".join(_visible(line) for line in lines).strip()
     if len(text) > chars_max:
-        return cleaned[:chars_max] + _CUT
+        return (cleaned[:chars_max] + _CUT).strip()
     return cleaned
 
 
