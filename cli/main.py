@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "repo": "storage: stat, verify, garbage collection",
     "backup": "write an encrypted backup of the node's state",
     "restore": "check a backup or restore it into an empty home",
+    "chain": "the embedded development chain",
     "token": "access tokens for scripts",
     "logs": "show the node's log",
 }
