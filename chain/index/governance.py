@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from chain.events import Event
-from chain.index.rows import Handler, Units, amount, changing, cut_text, key, marking, putting, units
+from chain.index.rows import Handler, Units, amount, changing, cut_text, key, marking, place, putting, units
 from chain.index.store import Change
 from marina.schema import U8, U64, Bytes20, Bytes32, Size, record
 
 PROPOSALS = "proposal"
+PROPOSALS_AT = "proposal-at"
 VOTES = "vote"
 VOTES_BY = "vote-by"
 DELEGATIONS = "delegation"
@@ -144,7 +145,10 @@ def _proposed(event: Event, time_s: int) -> Sequence[Change]:
         block=event.log.block,
         created_s=time_s,
     )
-    return [putting(key(PROPOSALS, row.proposal_id), row)]
+    return [
+        putting(key(PROPOSALS, row.proposal_id), row),
+        marking(key(PROPOSALS_AT, place(event.log.block, event.log.index)), row.proposal_id),
+    ]
 
 
 def _voted(event: Event, time_s: int) -> Sequence[Change]:

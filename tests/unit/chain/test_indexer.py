@@ -117,7 +117,7 @@ async def test_an_index_holds_what_the_chain_said():
     await index.catch_up()
     assert index.state.block == index.state.head == 2
     keys = [key.split(b"\x00")[0] for key, _ in await rows(index)]
-    assert keys == [b"proposal", b"vote", b"vote", b"vote-by", b"vote-by", b"voting-power"]
+    assert keys == [b"proposal", b"proposal-at", b"vote", b"vote", b"vote-by", b"vote-by", b"voting-power"]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 16, 63, 64, 127])
@@ -354,7 +354,7 @@ async def test_a_huge_proposal_is_kept_in_part():
     chain.mine([(contract, name, values)])
     index = make(chain)
     await index.catch_up()
-    assert len(await rows(index)) == 1
+    assert len(await rows(index)) == 2
 
 
 async def test_a_crash_while_starting_over_is_finished_by_the_next_start():
