@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +20,7 @@ from node.api.limits import ApiLimits
 from node.api.origin import OriginPolicy, check_caller, header
 from node.api.server import ApiServer
 from node.settings import ApiSettings
+from node.turns import Turns
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -55,51 +54,6 @@ class _Refusal(Exception):  # noqa: N818 - an answer to a client
     text: str
 
 
-class Turns:
-    """Lets one request in at a time: those that change the chain and those that read it take turns.
-
-    However many readers wait, a change waits for at most one of them, and the other way round; within
-    each kind it is first come, first served.
-    """
-
-    def __init__(self) -> None:
-        self._is_taken = False
-        self._was_change = False
-        self._waiting: dict[bool, deque[trio.Event]] = {True: deque(), False: deque()}
-
-    @asynccontextmanager
-    async def one(self, *, is_change: bool) -> AsyncIterator[None]:
-        """Hold the chain while the block runs."""
-        if self._is_taken:
-            await self._wait(is_change)
-        self._is_taken = True
-        self._was_change = is_change
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    async def _wait(self, is_change: bool) -> None:
-        event = trio.Event()
-        queue = self._waiting[is_change]
-        queue.append(event)
-        try:
-            await event.wait()
-        except trio.Cancelled:
-            if event.is_set():
-                self._pass_on()  # it was this one's turn: give it to the next
-            else:
-                queue.remove(event)
-            raise
-
-    def _pass_on(self) -> None:
-        queue = self._waiting[not self._was_change] or self._waiting[self._was_change]
-        if queue:
-            queue.popleft().set()  # stays taken, for that one
-        else:
-            self._is_taken = False
-
-
 class DevChainService:
     """Serves one chain until it is cancelled."""
 
@@ -129,11 +83,13 @@ class DevChainService:
             async with trio.open_nursery() as nursery:
                 address = await nursery.start(server.run)
                 task_status.started(address.url)
-        except* PortTakenError:
+        except BaseExceptionGroup as group:
+            if group.subgroup(PortTakenError) is None:
+                raise
             raise PortTakenError(
                 f"port {self._port} is taken by another program: choose another with --port, "
                 "or --port 0 for any that is free"
-            ) from None
+            ) from group
 
     async def _answer(self, body: bytes) -> bytes:
         async with self._turns.one(is_change=self._rpc.may_change(body)):

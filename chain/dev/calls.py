@@ -62,7 +62,7 @@ def call(engine: Engine, fields: CallFields, header: BlockHeaderAPI, deadline_s:
         RpcFault: it reverted (with the data), failed, or took too long.
     """
     result, _ = _execute(engine, fields, header, deadline_s)
-    _raise_if_failed(result, fields)
+    _raise_if_failed(result)
     return bytes(result.output)
 
 
@@ -82,7 +82,7 @@ def estimate_gas(engine: Engine, fields: CallFields, header: BlockHeaderAPI, dea
     first, used = _execute(engine, replace(fields, gas=high), header, deadline_s)
     if first.is_error and isinstance(first.error, OutOfGas):
         raise RpcFault(REFUSED, f"gas required exceeds allowance ({high})")
-    _raise_if_failed(first, fields)
+    _raise_if_failed(first)
     if not fields.data and not first.msg.code:
         return used  # a transfer to an account that runs nothing: exactly 21,000
     low = used - 1
@@ -175,7 +175,7 @@ def _transaction(fields: CallFields, gas: int, nonce: int) -> Any:
     return SpoofTransaction(unsigned, from_=fields.sender)
 
 
-def _raise_if_failed(result: ComputationAPI, fields: CallFields) -> None:
+def _raise_if_failed(result: ComputationAPI) -> None:
     if not result.is_error:
         return
     if isinstance(result.error, Revert):

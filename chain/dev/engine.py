@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth_hash.auto import keccak
+from eth_keys.datatypes import PrivateKey
 from eth_utils import ValidationError
 
 from chain.dev.admission import check_against_state, decode_transaction
@@ -21,7 +22,7 @@ from chain.dev.clock import ChainClock
 from chain.dev.faults import INVALID_PARAMS, REFUSED, RpcFault
 from chain.dev.params import BlockRef
 from chain.dev.store import EvmDatabase, Store
-from chain.dev.vm import CHAIN_ID, DevChain, DevVm, make_genesis
+from chain.dev.vm import DevChain, DevVm, make_genesis
 from marina.clock import Clock
 
 if TYPE_CHECKING:
@@ -197,9 +198,7 @@ class Engine:
         return key
 
     def _begin(self) -> None:
-        from eth_keys import keys
-
-        key = keys.PrivateKey(secrets.token_bytes(32))
+        key = PrivateKey(secrets.token_bytes(32))
         faucet = key.public_key.to_canonical_address()
         self._chain = make_genesis(
             self._database,

@@ -37,8 +37,8 @@ class Faucet:
         if asked_wei > left_wei or left_wei == 0:
             raise RpcFault(
                 LIMIT_EXCEEDED,
-                f"the faucet gives an address {DAILY_WEI // COIN_WEI} test coins a day: 0x{account.hex()} can "
-                f"have {left_wei / COIN_WEI:g} more today",
+                f"the faucet gives an address {DAILY_WEI // COIN_WEI} test coins a day: "
+                f"0x{account.hex()} can have {left_wei / COIN_WEI:g} more today",
             )
         if asked_wei == 0:
             raise RpcFault(INVALID_PARAMS, "ask the faucet for more than nothing")

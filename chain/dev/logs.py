@@ -108,8 +108,8 @@ def _range(given: dict[str, Any], engine: Engine) -> tuple[int, int]:
     head = engine.head().block_number
     first = _height(given.get("fromBlock"), head)
     last = _height(given.get("toBlock"), head)
-    # A range that reaches beyond the head is cut there; one that begins beyond it is empty.
-    return first, max(first, min(last, head)) if last >= first else last
+    # What lies beyond the head has no logs: it counts for no limit.
+    return first, min(last, max(first, head))
 
 
 def _height(value: object, head: int) -> int:

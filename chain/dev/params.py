@@ -90,7 +90,7 @@ def quantity(value: object, what: str, most: int = 2**256 - 1) -> int:
 def number(value: object, what: str, most: int = 2**256 - 1) -> int:
     """Return a number from hex text or from a JSON number, as development chains accept both."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return quantity(hex(value), what, most) if 0 <= value <= most else quantity(None, what)
+        value = hex(value)
     return quantity(value, what, most)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eth.vm.forks.prague.transactions import PragueTransactionBuilder
-from eth_keys import keys
+from eth_keys.datatypes import PrivateKey
 
 from chain.dev.fees import TIP_WEI
 from chain.dev.vm import CHAIN_ID
@@ -28,7 +28,7 @@ def sign_transaction(
         gas: limit.
         max_fee_wei: per unit of gas.
     """
-    signer = keys.PrivateKey(key)
+    signer = PrivateKey(key)
     sender = signer.public_key.to_canonical_address()
     unsigned = PragueTransactionBuilder.new_unsigned_dynamic_fee_transaction(
         chain_id=CHAIN_ID,

@@ -198,7 +198,7 @@ class Store:
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
 
     def _failed(self, err: sqlite3.DatabaseError) -> StorageError | DamagedError:
-        if err.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        if getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return DiskFullError(f"the disk of {self._path} is full: make room and try again")
         if isinstance(err, sqlite3.OperationalError):
             return StorageError(f"the development chain cannot use {self._path}: {err}")
