@@ -60,9 +60,11 @@ class RpcError(MarinaError):
         rpc_code: JSON-RPC error code.
         message: the endpoint's words, cleaned and bounded.
         data: revert data, or None.
+        is_alone: whether no other endpoint can have taken the same request before.
     """
 
     code = "rpc"
+    is_alone = True
 
     def __init__(self, rpc_code: int, message: str, data: bytes | None = None) -> None:
         super().__init__(f"the chain's endpoint refused: {message}")

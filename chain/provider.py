@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chain.errors import RpcError
 from chain.rpc import RpcPool
 
 if TYPE_CHECKING:
@@ -28,16 +27,10 @@ def make_web3(rpc: RpcPool) -> AsyncWeb3[Any]:
     from web3.providers.async_base import AsyncJSONBaseProvider
 
     class TrioProvider(AsyncJSONBaseProvider):  # type: ignore[misc]
-        """Hands each request to the pool."""
+        """Hands each request to the pool; what goes wrong passes through web3 as the pool's own errors."""
 
         async def make_request(self, method: Any, params: Any) -> Any:
-            try:
-                result = await rpc.call(str(method), [_wire(each) for each in params])
-            except RpcError as err:
-                error: dict[str, Any] = {"code": err.rpc_code, "message": err.message}
-                if err.data is not None:
-                    error["data"] = "0x" + err.data.hex()
-                return {"jsonrpc": "2.0", "id": 0, "error": error}
+            result = await rpc.call(str(method), [_wire(each) for each in params])
             return {"jsonrpc": "2.0", "id": 0, "result": result}
 
     return AsyncWeb3(TrioProvider(), middleware=[AttributeDictMiddleware])

@@ -152,13 +152,19 @@ class RpcPool:
 
     async def _ask(self, calls: Sequence[Call]) -> list[Any]:
         delays = self._backoff.delays(self._rng)
+        is_alone = True
         while True:
             fault: ChainUnavailableError | WrongChainError | None = None
             for endpoint in self._in_order():
                 try:
-                    return await endpoint.ask(calls)
+                    answers = await endpoint.ask(calls)
                 except (EndpointFailedError, WrongChainError) as err:
-                    fault = self._rest(endpoint, err)
+                    fault, is_alone = self._rest(endpoint, err), False
+                    continue
+                for answer in answers:
+                    if isinstance(answer, RpcError):
+                        answer.is_alone = is_alone
+                return answers
             if all(each.is_foreign for each in self._endpoints) and isinstance(fault, WrongChainError):
                 raise fault
             pause_s = next(delays, None)

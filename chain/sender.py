@@ -1,0 +1,350 @@
+"""Sends transactions so that one intent is paid once, whatever crashes, and follows them to their end."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import trio
+
+from chain.accounts import TransactionSigner
+from chain.amount import Currency, format_amount
+from chain.draft import Draft
+from chain.errors import InsufficientFundsError, TransactionFailedError
+from chain.fees import FeeOffer, offer
+from chain.follow import Follower
+from chain.gateway import Gateway, Message
+from chain.journal import SENT, Journal, Spend, State, Transaction, number_bytes
+from chain.signing import signed
+from chain.spending import SpendingGuard
+from marina.clock import Clock
+from marina.errors import MarinaError, NetworkError, NotFoundError, UsageError
+from marina.ids import Account, account_text
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+__all__ = ["Draft", "Sender", "Simulation"]
+log = logging.getLogger("marina.chain")
+
+_GAS_MARGIN_NUM, _GAS_MARGIN_DEN = 6, 5
+"""An estimate is for one state of the chain, the transaction meets the next one."""
+_POLL_S_MIN, _POLL_S_MAX = 0.2, 4.0
+_ERROR_PAUSE_S = 3.0
+_REASON_CHARS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What a draft would do now.
+
+    Attributes:
+        gas: limit that it would get.
+        fee: what it would offer.
+        balance_wei: what the account holds.
+        result: what the call would answer.
+    """
+
+    gas: int
+    fee: FeeOffer
+    balance_wei: int
+    result: bytes
+
+    @property
+    def fee_wei(self) -> int:
+        """The most that the network fee can be."""
+        return self.fee.cost_wei(self.gas)
+
+
+class Sender:
+    """Submits drafts, keeps nonces, and follows what was sent."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        journal: Journal,
+        guard: SpendingGuard,
+        signer_for: Callable[[Account], TransactionSigner],
+        clock: Clock,
+        on_mined: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            gateway: the chain.
+            journal: where intents and transactions are written down.
+            guard: the owner's limits.
+            signer_for: signer of an account; VaultLockedError from its methods while locked.
+            clock: the time.
+            on_mined: told the block of each transaction that was mined.
+        """
+        self._gateway = gateway
+        self._journal = journal
+        self._guard = guard
+        self._signer_for = signer_for
+        self._clock = clock
+        self._turn = trio.Lock()
+        self._wake = trio.Event()
+        self._changed = trio.Event()
+        self._is_loaded = False
+        self._follower = Follower(
+            gateway=gateway,
+            journal=journal,
+            sign=self._sign,
+            clock=clock,
+            on_mined=on_mined,
+        )
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take up what an earlier run left, then follow every unfinished transaction until cancelled."""
+        await self.load()
+        task_status.started()
+        poll_s = min(max(self._gateway.profile.block_s / 2, _POLL_S_MIN), _POLL_S_MAX)
+        while True:
+            pause_s: float | None = poll_s
+            for transaction in self._journal.live():
+                try:
+                    await self._advance(transaction.id)
+                except NetworkError as err:
+                    log.info("the chain is waited for: %s", err)
+                    pause_s = _ERROR_PAUSE_S
+                    break
+                except MarinaError as err:
+                    # A locked vault, a fee above its cap: this one waits, the others go on.
+                    log.info("a transaction waits: %s", err)
+                    pause_s = _ERROR_PAUSE_S
+            self._tell()
+            if not self._journal.live():
+                pause_s = None
+            with trio.move_on_after(float("inf") if pause_s is None else pause_s):
+                await self._wake.wait()
+            self._wake = trio.Event()
+
+    async def load(self) -> None:
+        """Read the journal once. What was never signed and may not wait is ended: nothing of it was sent."""
+        if self._is_loaded:
+            return
+        await self._journal.load()
+        self._is_loaded = True
+        for each in self._journal.live():
+            if each.state == State.PLANNED and not each.is_queued:
+                reason = "interrupted before it was signed: nothing was sent"
+                await self._journal.put(replace(each, state=State.FAILED.value, reason=reason))
+
+    async def simulate(self, draft: Draft, account: Account, max_fee_wei: int | None = None) -> Simulation:
+        """Try a draft without sending it.
+
+        Raises:
+            RevertedError: a contract would refuse it.
+            InsufficientFundsError: the account does not hold value and fee.
+            SpendingLimitError: the network fee would be above ``max_fee_wei``.
+            NetworkError: the chain does not answer.
+        """
+        message = Message(account, draft.to, draft.value, draft.data)
+        balance = await self._gateway.balance(account)
+        if balance < draft.value:
+            raise self._too_poor(account, balance, draft.value)
+        result = await self._gateway.call(message) if draft.to is not None else b""
+        gas = draft.gas_limit or await self._gateway.estimate(message) * _GAS_MARGIN_NUM // _GAS_MARGIN_DEN
+        fee = offer(await self._gateway.fees(), self._gateway.profile, gas, max_fee_wei)
+        if balance < draft.value + fee.cost_wei(gas):
+            raise self._too_poor(account, balance, draft.value + fee.cost_wei(gas))
+        return Simulation(gas, fee, balance, result)
+
+    async def submit(self, draft: Draft, *, account: Account, max_fee_wei: int | None = None) -> Transaction:
+        """Write an intent down, sign it, send it, and return it as it stands then.
+
+        A draft whose key has an unfinished transaction returns that one and sends nothing.
+
+        Raises:
+            SpendingLimitError, InsufficientFundsError, RevertedError: nothing was sent.
+            VaultLockedError: nothing was sent.
+            ChainUnavailableError: nothing was sent, unless the error came after the signature was written
+                down; then it is sent as soon as the chain answers.
+        """
+        await self.load()
+        async with self._turn:
+            known = self._journal.live_with(draft.key)
+            if known is not None:
+                return known
+            await self._guard.check(draft.spend)
+            try:
+                gas = (await self.simulate(draft, account, max_fee_wei)).gas
+            except NetworkError:
+                if not draft.is_queued:
+                    raise
+                gas = 0
+            transaction = self._planned(draft, account, gas, max_fee_wei)
+            await self._journal.put(transaction)
+            if gas == 0:
+                self._wake.set()
+                return transaction
+            try:
+                transaction = await self._sign(transaction)
+            except MarinaError as err:
+                reason = f"not signed: {err}"[:_REASON_CHARS_MAX]
+                await self._journal.put(replace(transaction, state=State.FAILED.value, reason=reason))
+                raise
+            transaction = await self._follower.send(transaction, is_first=True)
+        self._wake.set()
+        if transaction.state == State.FAILED:
+            raise TransactionFailedError(transaction.reason)
+        return transaction
+
+    async def wait(
+        self, transaction_id: bytes, *, confirmations: int = 1, timeout_s: float = 120.0
+    ) -> Transaction:
+        """Return a transaction once it has so many confirmations, or has ended.
+
+        Raises:
+            TransactionFailedError: it failed; the sentence says why.
+            ChainUnavailableError: it is not there yet; it is followed on.
+            NotFoundError: this node made no such transaction.
+        """
+        with trio.move_on_after(timeout_s):
+            while True:
+                changed = self._changed
+                found = await self.get(transaction_id)
+                if found.state == State.FAILED:
+                    raise TransactionFailedError(found.reason)
+                if found.confirmations >= confirmations or not found.is_live:
+                    return found
+                await changed.wait()
+        return await self.get(transaction_id)
+
+    async def get(self, transaction_id: bytes) -> Transaction:
+        """Return one transaction; NotFoundError if this node made none with this id."""
+        found = await self._journal.get(transaction_id)
+        if found is None:
+            raise NotFoundError("this node made no such transaction: see 'marina tx'")
+        return found
+
+    async def cancel(self, transaction_id: bytes) -> Transaction:
+        """Try to take a transaction back, by one that sends nothing and pays more for the same place.
+
+        Which of the two is mined is the chain's choice: follow it.
+
+        Raises:
+            UsageError: it is mined already, or has ended.
+            NotFoundError: this node made no such transaction.
+        """
+        async with self._turn:
+            found = await self.get(transaction_id)
+            if found.state == State.PLANNED:
+                ended = replace(found, state=State.CANCELLED.value, reason="taken back before it was signed")
+                await self._journal.put(ended)
+                self._tell()
+                return ended
+            if State(found.state) not in SENT or found.state == State.MINED:
+                raise UsageError("it is mined or ended already and cannot be taken back")
+            found = await self._follower.send(await self._follower.cancel(found))
+        self._wake.set()
+        return found
+
+    async def _advance(self, transaction_id: bytes) -> None:
+        async with self._turn:
+            transaction = await self.get(transaction_id)
+            if not transaction.is_live:
+                return
+            if transaction.state != State.PLANNED:
+                await self._follower.advance(transaction)
+                return
+            try:
+                simulation = await self.simulate(
+                    _draft_of(transaction), Account(transaction.account), _cap(transaction)
+                )
+            except NetworkError:
+                raise
+            except MarinaError as err:
+                failed = replace(transaction, state=State.FAILED.value, reason=str(err)[:_REASON_CHARS_MAX])
+                await self._journal.put(failed)
+                return
+            transaction = await self._sign(replace(transaction, gas=simulation.gas))
+            await self._follower.send(transaction, is_first=True)
+
+    async def _sign(
+        self, transaction: Transaction, fee: FeeOffer | None = None, is_cancel: bool = False
+    ) -> Transaction:
+        """Sign with the next nonce, or with the last attempt's when a fee is given, and write it down."""
+        account = Account(transaction.account)
+        if fee is None:
+            nonce = await self._next_nonce(account)
+            fee = offer(await self._gateway.fees(), self._gateway.profile, transaction.gas, _cap(transaction))
+        else:
+            nonce = transaction.attempts[-1].nonce
+        made = await signed(
+            transaction,
+            self._signer_for(account),
+            nonce=nonce,
+            fee=fee,
+            now_s=self._clock.now_s(),
+            is_cancel=is_cancel,
+        )
+        await self._journal.put(made)
+        return made
+
+    async def _next_nonce(self, account: Account) -> int:
+        pending = await self._gateway.nonce(account, "pending")
+        ours = [each.attempts[-1].nonce + 1 for each in self._journal.live(account) if each.attempts]
+        return max([pending, *ours])
+
+    def _planned(self, draft: Draft, account: Account, gas: int, max_fee_wei: int | None) -> Transaction:
+        return Transaction(
+            id=secrets.token_bytes(16),
+            key=draft.key,
+            chain_id=self._gateway.profile.chain_id,
+            account=account,
+            to=draft.to or b"",
+            value=number_bytes(draft.value),
+            data=draft.data,
+            gas=gas,
+            fee_cap_wei=b"" if max_fee_wei is None else number_bytes(max_fee_wei),
+            what=draft.what,
+            summary=draft.summary,
+            spends=tuple(Spend.of(each) for each in draft.spend),
+            created_s=self._clock.now_s(),
+            state=State.PLANNED.value,
+            attempts=(),
+            raw=b"",
+            mined=b"",
+            block_number=0,
+            block_hash=b"",
+            confirmations=0,
+            gas_used=0,
+            fee_paid_wei=b"",
+            created=b"",
+            reorgs=0,
+            reason="",
+            is_queued=draft.is_queued,
+        )
+
+    def _too_poor(self, account: Account, balance_wei: int, needed_wei: int) -> InsufficientFundsError:
+        coin = Currency(self._gateway.profile.symbol, 18)
+        hint = " (development chain: marina faucet)" if self._gateway.profile.name == "dev" else ""
+        return InsufficientFundsError(
+            f"{account_text(account)} holds {format_amount(balance_wei, coin)} and needs "
+            f"{format_amount(needed_wei, coin)}, the network fee included: send it some{hint}"
+        )
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _cap(transaction: Transaction) -> int | None:
+    return int.from_bytes(transaction.fee_cap_wei) if transaction.fee_cap_wei else None
+
+
+def _draft_of(transaction: Transaction) -> Draft:
+    return Draft(
+        to=Account(transaction.to) if transaction.to else None,
+        data=transaction.data,
+        value=transaction.value_wei,
+        what=transaction.what,
+        summary=transaction.summary,
+        key=transaction.key,
+    )
