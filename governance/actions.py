@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chain.sender import Draft
-
 from chain.accounts import TypedDomain
 from chain.artifacts import encode_call
+from chain.draft import Draft
 from governance.ballot import Ballot, check_reason
 from governance.calls import Call, check_proposable, columns, description_hash, proposal_id
 from governance.client import Dao
@@ -256,7 +255,7 @@ class Actions:
         self, to: Account, data: bytes, what: str, summary: str, account: Account, about: str
     ) -> Draft:
         key = f"{what}/{self._chain_id}/{account.hex()}/{about}"
-        return Draft(to=to, data=data, value=0, what=what, summary=summary, key=key, spend=(), gas_limit=None)
+        return Draft(to=to, data=data, value=0, what=what, summary=summary, key=key)
 
 
 def _title(view: ProposalView) -> str:

@@ -19,13 +19,13 @@ from governance.delegation import Standing
 from governance.effect import Effect, try_calls
 from governance.errors import UnknownProposalError
 from governance.glossary import Glossary, Line
-from governance.history import Caller, block_time_s, find_description
+from governance.history import Caller, block_time_s, executed_calls, find_description
 from governance.listing import NUMBER_MAX, ProposalView, parse_name
 from governance.parameters import PARAMETERS, Parameter, Value
 from governance.proposal import Proposal, State
 from governance.tally import Tally
 from governance.together import together
-from governance.treasury import NOBODY, Holding
+from governance.treasury import NOBODY, Holding, Payment, payments
 from governance.units import MMT_DECIMALS
 from governance.words import describe_calls
 from marina.ids import Account, account_text
@@ -195,6 +195,10 @@ class Dao:
         others = [each for token, each in self._tokens.items() if token != self.contracts.token]
         return tuple(await together([partial(self._holding, each) for each in (self._coin, mmt, *others)]))
 
+    async def payments(self, *, first_block: int) -> tuple[Payment, ...]:
+        """Return what was paid from the treasury since a block; errors of ``executed_calls``."""
+        return payments(await executed_calls(self._rpc, self.contracts, first_block=first_block))
+
     async def _parameter(self, parameter: Parameter) -> Value:
         # Not by the reader: web3 finds no view by name alone when it has overloads (quorumNumerator).
         fields = {
@@ -234,7 +238,7 @@ class Dao:
         text = await self._description(proposal_id, snapshot)
         proposal = _proposal(calls, hashed, Account(proposer), (snapshot, deadline), text)
         quorum = 0
-        if State(state) is not State.PENDING:
+        if now_s > snapshot:
             quorum = int(await self._reader.read(governor, "quorum", snapshot))
         return ProposalView(number, proposal, State(state), Tally(*votes), quorum, int(eta), now_s)
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from chain.revert import explain
 from eth_hash.auto import keccak
 
 from chain.errors import RpcError
 from chain.events import parse_bytes
+from chain.revert import reverted
 from governance import runner
 from governance.calls import Call
 from governance.glossary import Glossary, Line
@@ -184,7 +184,7 @@ async def _one_by_one(
             await rpc.call("eth_call", [fields, "latest"])
             trials.append(Trial(line, True))
         except RpcError as err:
-            trials.append(Trial(line, False, clean_line(explain(err))))
+            trials.append(Trial(line, False, clean_line(str(reverted(err)))))
     return tuple(trials)
 
 
@@ -192,4 +192,4 @@ def _trial(line: Line, answer: runner.Answer) -> Trial:
     if answer.is_done:
         return Trial(line, True)
     error = RpcError(3, "execution reverted", answer.data)
-    return Trial(line, False, clean_line(explain(error)))
+    return Trial(line, False, clean_line(str(reverted(error))))

@@ -20,7 +20,7 @@ class ProposalView:
     """A proposal at one moment.
 
     Attributes:
-        number: its place among all proposals, from 1.
+        number: its place among all proposals, from 1; 0 if it was asked for by its id.
         proposal: what was proposed.
         state: as the governor says.
         tally: votes so far.

@@ -8,6 +8,7 @@ Calls are free: fees and the caller's nonce are not looked at, GASPRICE and BASE
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from eth_utils import ValidationError
 from chain.dev.admission import GAS_MAX, INITCODE_BYTES_MAX, least_gas
 from chain.dev.engine import Engine
 from chain.dev.faults import REFUSED, REVERTED, TIMED_OUT, CallTimeoutError, RpcFault
+from chain.dev.overrides import AccountOverride, apply_overrides
 from chain.dev.params import CallFields
 from chain.dev.vm import CHAIN_ID, DevState, DevVm
 
@@ -49,7 +51,13 @@ _PANICS = {
 }
 
 
-def call(engine: Engine, fields: CallFields, header: BlockHeaderAPI, deadline_s: float) -> bytes:
+def call(
+    engine: Engine,
+    fields: CallFields,
+    header: BlockHeaderAPI,
+    deadline_s: float,
+    overrides: Sequence[AccountOverride] = (),
+) -> bytes:
     """Return what a call returns.
 
     Args:
@@ -57,11 +65,12 @@ def call(engine: Engine, fields: CallFields, header: BlockHeaderAPI, deadline_s:
         fields: the call.
         header: of the block whose state it sees.
         deadline_s: moment of ``time.monotonic`` by which it ends.
+        overrides: accounts that it sees differently.
 
     Raises:
         RpcFault: it reverted (with the data), failed, or took too long.
     """
-    result, _ = _execute(engine, fields, header, deadline_s)
+    result, _ = _execute(engine, fields, header, deadline_s, overrides=overrides)
     _raise_if_failed(result)
     return bytes(result.output)
 
@@ -123,9 +132,11 @@ def _execute(
     deadline_s: float,
     *,
     is_probe: bool = False,
+    overrides: Sequence[AccountOverride] = (),
 ) -> tuple[ComputationAPI, int]:
     """Return the finished execution and the gas that a transaction would have used."""
     state = _state(engine, header)
+    apply_overrides(state, overrides)
     state.deadline_s = min(deadline_s, time.monotonic() + CALL_TIMEOUT_S)
     gas = min(fields.gas or GAS_MAX, GAS_MAX)
     transaction = _transaction(fields, gas, state.get_nonce(fields.sender))

@@ -17,6 +17,7 @@ from chain.dev.faults import REFUSED, RpcFault
 from chain.dev.fees import TIP_WEI, fee_history, next_base_fee
 from chain.dev.formats import block_json, data, quantity, receipt_json, transaction_json
 from chain.dev.logs import block_logs, find_logs, read_filter
+from chain.dev.overrides import read_overrides
 from chain.dev.vm import CHAIN_ID
 from marina import __version__
 
@@ -202,8 +203,9 @@ class Methods:
 
     def _call(self, given: Any) -> str:
         fields, ref, overrides = params.arguments(given, 1, 3)
-        self._no_overrides(overrides)
-        return data(call(self._engine, params.call(fields), self._known(ref, "1"), self.deadline_s))
+        header = self._known(ref, "1")
+        replaced = read_overrides(overrides)
+        return data(call(self._engine, params.call(fields), header, self.deadline_s, replaced))
 
     def _estimate_gas(self, given: Any) -> str:
         fields, ref, overrides = params.arguments(given, 1, 3)

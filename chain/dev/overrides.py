@@ -1,7 +1,7 @@
 """State overrides of ``eth_call``: accounts as they are not, for the time of one call.
 
-The form is go-ethereum's: for each account ``balance``, ``nonce``, ``code``, and its storage either replaced as a
-whole (``state``) or in single slots (``stateDiff``). Proposals are tried this way before the vote.
+The form is go-ethereum's: for each account ``balance``, ``nonce``, ``code``, and its storage either replaced
+as a whole (``state``) or in single slots (``stateDiff``). Proposals are tried this way before the vote.
 """
 
 from __future__ import annotations
