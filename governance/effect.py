@@ -18,7 +18,7 @@ from eth_hash.auto import keccak
 
 from chain.errors import RpcError
 from chain.events import parse_bytes
-from chain.revert import reverted
+from chain.revert import is_revert, reverted
 from governance import runner
 from governance.calls import Call
 from governance.glossary import Glossary, Line
@@ -184,7 +184,10 @@ async def _one_by_one(
             await rpc.call("eth_call", [fields, "latest"])
             trials.append(Trial(line, True))
         except RpcError as err:
-            trials.append(Trial(line, False, clean_line(str(reverted(err)))))
+            if is_revert(err):
+                trials.append(Trial(line, False, clean_line(str(reverted(err)))))
+            else:
+                trials.append(Trial(line, None, clean_line(str(err))))
     return tuple(trials)
 
 

@@ -185,6 +185,20 @@ async def test_a_contract_that_never_ends_is_reported_as_failing():
         assert effect.changes == ()
 
 
+async def test_an_endpoint_that_refuses_to_try_is_not_taken_for_a_contract_that_fails(world):
+    class Busy(Plain):
+        async def call(self, method, params):
+            if method == "eth_call" and params[0].get("from"):
+                raise RpcError(-32005, "too many requests")
+            return await super().call(method, params)
+
+    calls = [parse_change("fee=5%", world.dao.contracts)]
+    effect = await try_calls(Busy(world.rpc, is_silent=False), calls, await world.dao.glossary())
+    assert [each.is_done for each in effect.trials] == [None]
+    assert "too many requests" in effect.trials[0].reason
+    assert not effect.would_fail
+
+
 async def test_a_proposal_that_changes_nothing_says_so(world):
     effect = await world.dao.effect([parse_change("fee=2.5%", world.dao.contracts)])
     assert effect.sentence().endswith("change nothing that the DAO governs")

@@ -5,15 +5,20 @@ from dataclasses import replace
 import pytest
 
 from chain.amount import Amount
+from chain.artifacts import encode_call
+from chain.events import EventDecoder, parse_log
 from governance.actions import Actions
+from governance.calls import columns
+from governance.delegation import VoteHistory
 from governance.description import make_description, text_block
 from governance.errors import NotEnoughVotesError, UnknownProposalError, WrongStateError
+from governance.history import block_time_s
 from governance.parameters import parse_change
 from governance.proposal import Facts, Operation, State, state_of
 from governance.tally import Support, Tally, extended_deadline_s, quorum_of
 from governance.treasury import grant
 from marina.errors import UsageError
-from marina.ids import Account
+from marina.ids import Account, account_text
 from tests.support.dao import ANVIL, COIN, World, dao_on_anvil, dao_on_devchain, make_devchain
 
 DAY_S = 86_400
@@ -280,3 +285,40 @@ async def test_a_grant_leaves_the_treasury_and_stands_in_the_history(world):
     assert (paid.to, paid.token, paid.units) == (artist, None, 2 * MMT)
     view = await dao.proposal(1)
     assert paid.operation == view.proposal.operation_id(dao.contracts.governor)
+
+
+async def test_a_description_that_is_no_text_hides_neither_the_proposal_nor_its_calls(world):
+    await delegated(world)
+    call = parse_change("fee=5%", world.dao.contracts)
+    data = encode_call("MarinaGovernor", "propose", *columns([call]), "x" * 32)
+    await world.send(world.holder, world.dao.contracts.governor, data.replace(b"x" * 32, b"\xff" * 32))
+    view = await world.dao.proposal(1)
+    assert view.description is None
+    assert view.proposal.calls == (call,)
+    assert (await world.dao.words(view.proposal.calls))[0].text == "Set the protocol fee to 5 % (now 2.5 %)"
+
+
+async def test_votes_replayed_from_the_log_are_those_of_the_token(world):
+    actions = await delegated(world)
+    token, me = world.dao.contracts.token, world.holder.account
+    for units in (3 * MMT, 5 * MMT):
+        await world.send(
+            world.holder, token, encode_call("MarinaToken", "transfer", bytes(world.stranger.account), units)
+        )
+        await world.travel(10)
+    await world.act(world.stranger, await actions.delegate(world.stranger.account, me))
+    await world.travel(10)
+    history = VoteHistory()
+    raw = await world.rpc.call(
+        "eth_getLogs", [{"address": account_text(token), "fromBlock": "0x0", "toBlock": "latest"}]
+    )
+    decoder = EventDecoder({"MarinaToken": token})
+    for log in raw:
+        event = decoder.decode(parse_log(log))
+        if event is not None and event.name == "DelegateVotesChanged":
+            assert event.values["delegate"] == me
+            history.add(await block_time_s(world.rpc, event.log.block), event.values["newVotes"])
+    now_s = await world.dao.now_s()
+    for time_s in range(now_s - 40, now_s):
+        assert history.past_votes(time_s) == await world.dao.past_votes(me, time_s)
+    assert history.past_votes(now_s) == ALL
