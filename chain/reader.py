@@ -38,6 +38,11 @@ class ContractReader:
         """The endpoints that are asked."""
         return self._rpc
 
+    async def time_s(self) -> int:
+        """Return the time of the newest block: what contracts go by, not this machine's clock."""
+        block = await self._rpc.call("eth_getBlockByNumber", ["latest", False])
+        return int(block["timestamp"], 16)
+
     async def read(self, name: str, function: str, *args: object, block: int | str = "latest") -> Any:
         """Return what a view function of one of our contracts answers.
 

@@ -313,7 +313,8 @@ contract MusicLicensing is SplitLedger {
     }
 
     /// @notice End a licence and pay back what is not used: the owner's word against the buyer's money.
-    /// @dev A licence without end is paid back whole. Rounded up, in the token that was paid.
+    /// @dev A licence without end is paid back whole. Rounded up, in the token that was paid. Of the native coin at
+    /// least the refund is sent; what is too much is owed to the sender.
     /// @param licenceId which.
     /// @return refund base units that the licensee may withdraw.
     function revokeWithRefund(bytes32 licenceId) external payable nonReentrant returns (uint256 refund) {
@@ -325,7 +326,13 @@ contract MusicLicensing is SplitLedger {
         delete _licences[licenceId];
         emit LicenceRevoked(licenceId, found.licensee, token, refund);
         if (refund != 0) _credit(found.licensee, token, found.id, refund);
-        _pull(token, refund);
+        if (token != address(0)) {
+            _pull(token, refund);
+            return refund;
+        }
+        // What is left shrinks with every second, so nobody can send it exactly: the rest is owed to the sender.
+        if (msg.value < refund) revert WrongPayment(msg.value, refund);
+        if (msg.value > refund) _credit(msg.sender, token, found.id, msg.value - refund);
     }
 
     /// @notice Give to a track or release; no fee is taken.

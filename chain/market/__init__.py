@@ -1,0 +1,1 @@
+"""What listeners and artists do on a chain: register, price, buy, give, refund, earn, collect."""

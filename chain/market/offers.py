@@ -1,0 +1,150 @@
+"""What a track or release is sold for, and what an account has bought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chain.amount import Amount
+from chain.market.currencies import Currencies
+from chain.reader import ContractReader
+from marina.errors import NotFoundError
+from marina.ids import Account
+
+STREAM, DOWNLOAD = 1, 2
+KINDS = {STREAM: "stream", DOWNLOAD: "download"}
+FOR_EVER = 2**64 - 1
+_PERPETUAL = 2**32 - 1
+_NO_ID = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One term.
+
+    Attributes:
+        id: of the track or release.
+        term: its number there.
+        price: of one period.
+        period_s: length of a period, 0 without end.
+        kind: 1 stream, 2 download.
+        is_sold: whether it can be bought now.
+    """
+
+    id: bytes
+    term: int
+    price: Amount
+    period_s: int
+    kind: int
+    is_sold: bool
+
+    @property
+    def span(self) -> str:
+        """How long it lasts, in words."""
+        if self.period_s == 0:
+            return "for ever"
+        days, rest = divmod(self.period_s, 86_400)
+        if rest == 0:
+            return f"{days} day{'s' if days != 1 else ''}"
+        return f"{self.period_s} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the registry says of an id.
+
+    Attributes:
+        id: of the track or release.
+        owner: who holds the right.
+        splits_hash: of the splits in force.
+        release: that a track belongs to, 32 zero bytes for none.
+        is_active: whether the owner sells it.
+        is_blocked: whether the DAO forbids to sell it.
+        version: of the manifest.
+        content_digest: sha256 of the manifest.
+    """
+
+    id: bytes
+    owner: Account
+    splits_hash: bytes
+    release: bytes
+    is_active: bool
+    is_blocked: bool
+    version: int
+    content_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """A licence as the contract has it.
+
+    Attributes:
+        licence: its id.
+        id: of the track or release.
+        licensee: who may hear it.
+        term: its number.
+        started_s: Unix seconds.
+        expires_s: Unix seconds; the largest number without end.
+    """
+
+    licence: bytes
+    id: bytes
+    licensee: Account
+    term: int
+    started_s: int
+    expires_s: int
+
+
+class Offers:
+    """Reads rights, terms and licences."""
+
+    def __init__(self, *, reader: ContractReader, currencies: Currencies) -> None:
+        self._reader = reader
+        self._currencies = currencies
+
+    async def rights(self, thing: bytes) -> Rights | None:
+        """Return what is registered under an id, None for nothing."""
+        splits_hash, _ = await self._reader.read("TrackRegistry", "saleState", thing)
+        if splits_hash == _NO_ID:
+            return None
+        (
+            owner, content, splits_hash, release, _royalty, version, is_active, is_blocked, _since,
+        ) = await self._reader.read("TrackRegistry", "record", thing)  # fmt: skip
+        return Rights(thing, owner, splits_hash, release, is_active, is_blocked, version, content)
+
+    async def of(self, thing: bytes) -> tuple[Offer, ...]:
+        """Return every term of an id, disabled ones too."""
+        count = int(await self._reader.read("MusicLicensing", "termCount", thing))
+        return tuple([await self.term(thing, number) for number in range(count)])
+
+    async def term(self, thing: bytes, number: int) -> Offer:
+        """Return one term.
+
+        Raises:
+            RevertedError: there is none with this number.
+        """
+        price, period_s, token, kind, is_sold = await self._reader.read(
+            "MusicLicensing", "term", thing, number
+        )
+        amount = Amount(int(price), await self._currencies.at(int(token)))
+        return Offer(thing, number, amount, int(period_s), int(kind), bool(is_sold))
+
+    async def licence(self, licence: bytes) -> Licence:
+        """Return a licence, ended ones too.
+
+        Raises:
+            NotFoundError: there never was one, or it was paid back.
+        """
+        thing, licensee, started_s, duration_s, term, _token = await self._reader.read(
+            "MusicLicensing", "licence", licence
+        )
+        if not any(licensee):
+            raise NotFoundError("there is no such licence: see 'marina licence list'")
+        expires_s = FOR_EVER if duration_s == _PERPETUAL else started_s + duration_s
+        return Licence(licence, thing, licensee, int(term), int(started_s), int(expires_s))
+
+    async def licence_for(self, thing: bytes, account: Account, tier: int) -> tuple[bytes, int] | None:
+        """Return the live licence that opens a tier for longest, and its end; None for none."""
+        licence, _from, to = await self._reader.read(
+            "MusicLicensing", "licenceOf", thing, bytes(account), tier
+        )
+        return None if licence == _NO_ID else (licence, int(to))
