@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from chain.artifacts import artifact, decode_call, decode_result, encode_call, s
 from governance.calls import Call
 from governance.glossary import DecodedCall
 from marina.errors import MalformedError
+
+_WEI = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
 
 
 def decode(call: Call, contract: str) -> DecodedCall | None:
@@ -39,6 +42,13 @@ def decode_answer(contract: str, function: str, data: bytes, *, count: int) -> t
     """Return what a view with ``count`` arguments answered; MalformedError if the data are not its answer."""
     outputs = artifact(contract).function(function, count)["outputs"]
     return tuple(_plain(outputs, decode_result(contract, function, data, count)))
+
+
+def parse_wei(value: object) -> int:
+    """Return an amount of coins in JSON-RPC's form, up to 256 bits; MalformedError for anything else."""
+    if not isinstance(value, str) or not _WEI.fullmatch(value):
+        raise MalformedError("the endpoint answered a balance that is no number")
+    return int(value, 16)
 
 
 def _plain(parameters: Sequence[dict[str, Any]], values: Sequence[Any]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from chain.amount import Currency
 from chain.contracts import ContractSet
 from chain.errors import RevertedError
 from chain.events import parse_bytes
-from governance.abi import decode_answer, encode_view
+from governance.abi import decode_answer, encode_view, parse_wei
 from governance.calls import Call, description_hash
 from governance.delegation import Standing
 from governance.effect import Effect, try_calls
@@ -212,8 +212,7 @@ class Dao:
     async def _holding(self, currency: Currency) -> Holding:
         timelock = self.contracts.timelock
         if currency.token is None:
-            answer = await self._rpc.call("eth_getBalance", [account_text(timelock), "latest"])
-            held = int(str(answer), 16)
+            held = parse_wei(await self._rpc.call("eth_getBalance", [account_text(timelock), "latest"]))
         else:
             held = await self._reader.read_at(currency.token, "MarinaToken", "balanceOf", bytes(timelock))
         token = currency.token if currency.token is not None else NOBODY

@@ -16,10 +16,12 @@ from typing import Any, Protocol
 
 from eth_hash.auto import keccak
 
+from chain.amount import format_amount
 from chain.errors import RpcError
 from chain.events import parse_bytes
 from chain.revert import is_revert, reverted
 from governance import runner
+from governance.abi import parse_wei
 from governance.calls import Call
 from governance.glossary import Glossary, Line
 from governance.text import clean_line
@@ -124,12 +126,13 @@ async def try_calls(rpc: Caller, calls: Sequence[Call], glossary: Glossary) -> E
     try:
         answers = await _run(rpc, [*reads, *calls, *reads], calls, glossary)
     except (RpcError, MalformedError):
-        return Effect(Method.ONE_BY_ONE, await _one_by_one(rpc, calls, lines, glossary), ())
+        alone = [await _try_alone(rpc, call, line, glossary) for call, line in zip(calls, lines, strict=True)]
+        return Effect(Method.ONE_BY_ONE, await _with_funds(rpc, alone, glossary), ())
     count = len(views)
     before, done, after = answers[:count], answers[count:-count], answers[-count:]
     trials = tuple(_trial(line, answer) for line, answer in zip(lines, done, strict=True))
     if not all(answer.is_done for answer in done):
-        return Effect(Method.TOGETHER, trials, ())
+        return Effect(Method.TOGETHER, await _with_funds(rpc, trials, glossary), ())
     pairs = [
         Change(view.title, view.shown(was), view.shown(will))
         for view, was, will in zip(views, before, after, strict=True)
@@ -166,29 +169,38 @@ def _announced(calls: Sequence[Call], governor: Account) -> dict[bytes, bytes]:
     return slots
 
 
-async def _one_by_one(
-    rpc: Caller, calls: Sequence[Call], lines: Sequence[Line], glossary: Glossary
-) -> tuple[Trial, ...]:
-    trials = []
-    for call, line in zip(calls, lines, strict=True):
-        if call.target == glossary.contracts.governor:
-            trials.append(Trial(line, None, "the governor accepts it only while a proposal is executed"))
-            continue
-        fields = {
-            "from": account_text(glossary.contracts.timelock),
-            "to": account_text(call.target),
-            "value": hex(call.value),
-            "data": "0x" + call.data.hex(),
-        }
-        try:
-            await rpc.call("eth_call", [fields, "latest"])
-            trials.append(Trial(line, True))
-        except RpcError as err:
-            if is_revert(err):
-                trials.append(Trial(line, False, clean_line(str(reverted(err)))))
-            else:
-                trials.append(Trial(line, None, clean_line(str(err))))
-    return tuple(trials)
+async def _try_alone(rpc: Caller, call: Call, line: Line, glossary: Glossary) -> Trial:
+    if call.target == glossary.contracts.governor:
+        return Trial(line, None, "the governor accepts it only while a proposal is executed")
+    fields = {
+        "from": account_text(glossary.contracts.timelock),
+        "to": account_text(call.target),
+        "value": hex(call.value),
+        "data": "0x" + call.data.hex(),
+    }
+    try:
+        await rpc.call("eth_call", [fields, "latest"])
+    except RpcError as err:
+        if is_revert(err):
+            return Trial(line, False, clean_line(str(reverted(err))))
+        return Trial(line, None, clean_line(str(err)))
+    return Trial(line, True)
+
+
+async def _with_funds(rpc: Caller, trials: Sequence[Trial], glossary: Glossary) -> tuple[Trial, ...]:
+    """Return the trials; those that fail because the treasury is empty say so, as the EVM does not."""
+    asked = [account_text(glossary.contracts.timelock), "latest"]
+    held = parse_wei(await rpc.call("eth_getBalance", asked))
+    found = []
+    paid = 0
+    for each in trials:
+        paid += each.line.call.value
+        if each.line.call.value and paid > held and each.is_done is not True:
+            reason = f"the treasury holds only {format_amount(held, glossary.coin)}"
+            found.append(Trial(each.line, False, reason))
+        else:
+            found.append(each)
+    return tuple(found)
 
 
 def _trial(line: Line, answer: runner.Answer) -> Trial:

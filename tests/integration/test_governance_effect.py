@@ -87,12 +87,12 @@ async def test_every_parameter_shows_its_value_before_and_after(any_world):
 async def test_payments_show_both_balances(any_world):
     world = any_world
     contracts = world.dao.contracts
-    await world.send(world.holder, contracts.timelock, value=5 * 10**18)
+    await world.send(world.holder, contracts.timelock, value=50 * 10**18)
     calls = [grant(ARTIST, Amount(2 * 10**18, COIN), contracts), mint_grant(ARTIST, 7 * 10**18, contracts)]
     effect = await world.dao.effect(calls)
     who = account_text(ARTIST)
     assert {(each.title, each.before, each.after) for each in effect.changes} == {
-        ("DEV of the treasury", "5 DEV", "3 DEV"),
+        ("DEV of the treasury", "50 DEV", "48 DEV"),
         (f"DEV of {who}", "0 DEV", "2 DEV"),
         (f"MMT of {who}", "0 MMT", "7 MMT"),
         ("all MMT there is", "1000000 MMT", "1000007 MMT"),
@@ -120,7 +120,9 @@ async def test_a_call_that_fails_makes_the_whole_proposal_fail_and_says_why(worl
     effect = await world.dao.effect(calls)
     assert [each.is_done for each in effect.trials] == [True, False, False]
     assert effect.changes == ()
-    assert effect.sentence().startswith("executed now, it would fail at call 2 and change nothing")
+    assert effect.sentence() == (
+        "executed now, it would fail at call 2 and change nothing: the treasury holds only 0 DEV"
+    )
     assert "may still be minted" in effect.trials[2].reason
 
 
@@ -152,6 +154,7 @@ async def test_an_endpoint_without_overrides_is_told_apart(world, is_silent):
     effect = await try_calls(plain, calls, await world.dao.glossary())
     assert effect.method is Method.ONE_BY_ONE
     assert [each.is_done for each in effect.trials] == [True, None, False]
+    assert effect.trials[2].reason == "the treasury holds only 0 DEV"
     assert effect.changes == ()
     only_fee = await try_calls(plain, calls[:1], await world.dao.glossary())
     assert "only one by one" in only_fee.sentence()
