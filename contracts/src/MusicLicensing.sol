@@ -355,6 +355,7 @@ contract MusicLicensing is SplitLedger {
     /// @param token number of the token.
     /// @param amount base units.
     function deposit(bytes32 id, uint8 token, uint256 amount) external payable nonReentrant {
+        _checkNotPaused();
         address taken = _allowedToken(token);
         bytes32 splitsHash = _splitsForSale(id);
         uint256 fee = (amount * feeBps) / 10_000;
@@ -378,7 +379,7 @@ contract MusicLicensing is SplitLedger {
         emit PauserChanged(pauser_);
     }
 
-    /// @notice Stop new purchases for seven days: when a fault was found. Everything else goes on.
+    /// @notice Stop new purchases, of editions too, for seven days: when a fault was found. Everything else goes on.
     function pause() external {
         if (msg.sender != pauser && msg.sender != dao) revert NotAllowed(msg.sender);
         pausedUntil = uint40(block.timestamp + PAUSE_SECONDS);
@@ -563,7 +564,7 @@ contract MusicLicensing is SplitLedger {
 
     /// @dev Everything of a purchase but the payment, which comes last.
     function _purchase(Order memory order) private returns (bytes32 licenceId, uint256 price, address token) {
-        if (block.timestamp < pausedUntil) revert Paused(pausedUntil);
+        _checkNotPaused();
         if (order.licensee == address(0)) revert OutOfBounds();
         if (order.termId >= _terms[order.id].length) revert UnknownTerm(order.id, order.termId);
         Term memory sold = _terms[order.id][order.termId];
@@ -639,9 +640,11 @@ contract MusicLicensing is SplitLedger {
         for (uint256 i; i < count; ++i) {
             if (terms[i].kind != kind) continue;
             bytes32 candidate = licenceIdOf(id, uint16(i), account);
-            Licence memory found = _licences[candidate];
-            uint64 end = _end(found);
-            if (_isLive(found) && end > to) (licenceId, from, to) = (candidate, found.startedAt, end);
+            // Only the second slot of each licence is read.
+            Licence storage found = _licences[candidate];
+            (uint40 start, uint32 duration) = (found.startedAt, found.duration);
+            uint64 end = _endOf(start, duration);
+            if (block.timestamp < end && end > to) (licenceId, from, to) = (candidate, start, end);
         }
     }
 
@@ -651,17 +654,25 @@ contract MusicLicensing is SplitLedger {
         if (!open) revert NotForSale(id);
     }
 
+    function _checkNotPaused() private view {
+        if (block.timestamp < pausedUntil) revert Paused(pausedUntil);
+    }
+
     function _checkOwner(bytes32 id) private view {
         if (registry.ownerOf(uint256(id)) != msg.sender) revert NotAllowed(msg.sender);
     }
 
     function _isLive(Licence memory licence_) private view returns (bool live) {
-        return licence_.startedAt != 0 && block.timestamp < _end(licence_);
+        return block.timestamp < _end(licence_);
     }
 
     function _end(Licence memory licence_) private pure returns (uint64 end) {
-        if (licence_.duration == FOR_EVER) return type(uint64).max;
-        return uint64(licence_.startedAt) + licence_.duration;
+        return _endOf(licence_.startedAt, licence_.duration);
+    }
+
+    /// @dev The first second at which a licence is over: 0 where there is none.
+    function _endOf(uint40 start, uint32 duration) private pure returns (uint64 end) {
+        return duration == FOR_EVER ? type(uint64).max : uint64(start) + duration;
     }
 
     function _paid(Licence memory licence_) private view returns (uint256 paid) {

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {LowLevelCall} from "@openzeppelin/contracts/utils/LowLevelCall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Split, Splits} from "./lib/Splits.sol";
@@ -31,6 +32,9 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
 
     /// @notice The index of the native coin, and its address in this ledger.
     uint8 public constant NATIVE = 0;
+
+    /// @notice The most tokens that can ever have a number, the native coin included.
+    uint256 public constant TOKENS_MAX = 256;
 
     /// @notice The DAO's timelock: gets the fees and decides which tokens are taken.
     address public immutable dao;
@@ -79,14 +83,11 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
     /// @param caller who.
     error NotAllowed(address caller);
 
-    /// @notice The list is not the one that the money was earned under.
-    error WrongSplits();
-
     /// @notice The token is not on the DAO's list.
     /// @param token which, by its index.
     error TokenNotAllowed(uint256 token);
 
-    /// @notice There is no room for more tokens.
+    /// @notice There is no room for more tokens, or a call names too many.
     error TooManyTokens();
 
     /// @notice The native amount sent is not the price.
@@ -127,7 +128,7 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
         uint256 found = _indexes[token];
         if (found == 0) {
             found = _tokens.length;
-            if (found > type(uint8).max) revert TooManyTokens();
+            if (found >= TOKENS_MAX) revert TooManyTokens();
             _indexes[token] = found;
             _tokens.push(Token(token, allowed));
         } else {
@@ -139,7 +140,7 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
 
     /// @notice Divide what an id has earned under one list of splits. Anybody may ask; asking again does nothing.
     /// @dev Rounded down for each collaborator; what is left over, less than a unit for each, waits for the next
-    /// time.
+    /// time. A list under which nothing was earned divides nothing.
     /// @param id of the track or release.
     /// @param splits the list whose hash the money was earned under.
     /// @param token zero for the native coin.
@@ -171,9 +172,11 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
 
     /// @notice Pay an account what it is owed in several tokens.
     /// @param account whose money.
-    /// @param which tokens; zero for the native coin.
+    /// @param which tokens, at most as many as there are numbers; zero for the native coin.
     function withdrawMany(address account, address[] calldata which) external nonReentrant {
-        for (uint256 i; i < which.length; ++i) {
+        uint256 count = which.length;
+        if (count > TOKENS_MAX) revert TooManyTokens();
+        for (uint256 i; i < count; ++i) {
             _withdraw(account, which[i]);
         }
     }
@@ -267,8 +270,8 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
         _owed[account][token] = 0;
         emit Withdrawn(account, token, amount);
         if (token == address(0)) {
-            (bool taken,) = account.call{value: amount}("");
-            if (!taken) revert PaymentRefused(account);
+            // What the receiver answers is not copied: a long answer would cost whoever asked for the payment.
+            if (!LowLevelCall.callNoReturn(account, amount, "")) revert PaymentRefused(account);
         } else {
             IERC20(token).safeTransfer(account, amount);
         }

@@ -88,13 +88,13 @@ contract TrackEditions is ERC1155, IERC2981, ReentrancyGuardTransient {
     /// @param maxPrice what was agreed to.
     error PriceAboveMaximum(uint256 price, uint256 maxPrice);
 
-    /// @notice A number is out of its bounds.
+    /// @notice A number is out of its bounds, or contracts do not belong together.
     error OutOfBounds();
 
     /// @param registry_ where rights and royalties are.
     /// @param licensing_ where money goes.
     constructor(TrackRegistry registry_, MusicLicensing licensing_) ERC1155("") {
-        if (address(registry_).code.length == 0 || address(licensing_).code.length == 0) revert OutOfBounds();
+        if (address(licensing_).code.length == 0 || licensing_.registry() != registry_) revert OutOfBounds();
         registry = registry_;
         licensing = licensing_;
     }
