@@ -94,7 +94,8 @@ contract TrackEditions is ERC1155, IERC2981, ReentrancyGuardTransient {
     /// @param registry_ where rights and royalties are.
     /// @param licensing_ where money goes.
     constructor(TrackRegistry registry_, MusicLicensing licensing_) ERC1155("") {
-        if (address(licensing_).code.length == 0 || licensing_.registry() != registry_) revert OutOfBounds();
+        if (address(licensing_).code.length == 0) revert OutOfBounds();
+        if (address(licensing_.registry()) != address(registry_)) revert OutOfBounds();
         registry = registry_;
         licensing = licensing_;
     }
