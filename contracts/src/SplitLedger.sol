@@ -42,6 +42,9 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
     Token[] private _tokens;
     mapping(address token => uint256) private _indexes;
     mapping(bytes32 key => Accrual) private _accruals;
+    /// @dev How much, without fees, had come in when it was last divided. Shares are taken of the sum of all that ever
+    /// came, so that nobody's share depends on how often somebody asks.
+    mapping(bytes32 key => uint256) private _bases;
     mapping(address account => mapping(address token => uint256)) private _owed;
 
     /// @notice Money came in.
@@ -139,8 +142,9 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
     }
 
     /// @notice Divide what an id has earned under one list of splits. Anybody may ask; asking again does nothing.
-    /// @dev Rounded down for each collaborator; what is left over, less than a unit for each, waits for the next
-    /// time. A list under which nothing was earned divides nothing.
+    /// @dev Each collaborator gets its part of all that ever came under the list, rounded down, less what it got
+    /// before; what is left over, less than a unit for each, waits. A list under which nothing was earned divides
+    /// nothing.
     /// @param id of the track or release.
     /// @param splits the list whose hash the money was earned under.
     /// @param token zero for the native coin.
@@ -149,9 +153,12 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
         bytes32 key = _key(id, splitsHash, token);
         Accrual memory waiting = _accruals[key];
         uint256 net = waiting.gross - waiting.fee;
+        uint256 base = _bases[key];
+        // What waits holds the left-over of the last time, which `base` counts already.
+        uint256 total = _sumOfParts(splits, base) + net;
         uint256 divided;
         for (uint256 i; i < splits.length; ++i) {
-            uint256 part = (net * splits[i].bps) / Splits.WHOLE_BPS;
+            uint256 part = _partOf(total, splits[i].bps) - _partOf(base, splits[i].bps);
             if (part == 0) continue;
             divided += part;
             _credit(splits[i].account, token, id, part);
@@ -159,6 +166,7 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
         if (divided == 0 && waiting.fee == 0) return;
         if (waiting.fee != 0) _credit(dao, token, id, waiting.fee);
         _accruals[key] = Accrual((net - divided).toUint128(), 0);
+        _bases[key] = total;
         emit Settled(id, token, splitsHash, divided, waiting.fee);
     }
 
@@ -275,6 +283,17 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
         } else {
             IERC20(token).safeTransfer(account, amount);
         }
+    }
+
+    function _sumOfParts(Split[] calldata splits, uint256 amount) private pure returns (uint256 sum) {
+        if (amount == 0) return 0;
+        for (uint256 i; i < splits.length; ++i) {
+            sum += _partOf(amount, splits[i].bps);
+        }
+    }
+
+    function _partOf(uint256 amount, uint16 bps) private pure returns (uint256 part) {
+        return (amount * bps) / Splits.WHOLE_BPS;
     }
 
     function _key(bytes32 id, bytes32 splitsHash, address token) private pure returns (bytes32 key) {
