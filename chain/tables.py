@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from chain.index import earnings, editions, governance, guardians, licensing, registry
-from chain.index.rows import key, read
-from chain.index.store import IndexStore
+from chain.index.rows import key
+from chain.index.store import IndexStore, read_row
 from marina.errors import UsageError
 
 T = TypeVar("T")
@@ -77,6 +77,18 @@ class ChainTables:
     async def splits(self, number: bytes, splits_hash: bytes) -> registry.SplitsRow | None:
         """Return the list behind a splits hash, old ones too: ``settle`` needs it."""
         return await self._one(registry.SplitsRow, key(registry.SPLITS, number, splits_hash))
+
+    async def shared_with(
+        self, account: bytes, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[registry.RegistrationRow]:
+        """Return the tracks and releases in whose splits an account is, or was once, by id."""
+        return await self._indexed(
+            registry.RegistrationRow,
+            registry.REGISTRATIONS,
+            key(registry.SHARED_WITH, account),
+            cursor,
+            limit,
+        )
 
     async def keybox(self, number: bytes, tier: int) -> registry.KeyboxRow | None:
         """Return the anchored keybox of a tier."""
@@ -147,7 +159,7 @@ class ChainTables:
         targets = [target for _, target in entries]
         found = await self._store.get_many(targets)
         rows = [
-            read(_PAYMENTS[target.split(b"\x00", 1)[0].decode()], data)
+            read_row(_PAYMENTS[target.split(b"\x00", 1)[0].decode()], data)
             for target, data in zip(targets, found, strict=True)
             if data is not None
         ]
@@ -156,7 +168,7 @@ class ChainTables:
     async def tokens(self) -> tuple[licensing.TokenRow, ...]:
         """Return the tokens that prices may be or were in, by their numbers."""
         rows = await self._store.scan(key(licensing.TOKENS))
-        return tuple(read(licensing.TokenRow, data) for _, data in rows)
+        return tuple(read_row(licensing.TokenRow, data) for _, data in rows)
 
     async def fee_bps(self) -> int:
         """Return the DAO's part of what is sold, in basis points."""
@@ -175,12 +187,12 @@ class ChainTables:
     async def accruals(self, number: bytes) -> tuple[earnings.AccrualRow, ...]:
         """Return what came in for a track or release, by the splits that divide it."""
         rows = await self._store.scan(key(earnings.ACCRUALS, number))
-        return tuple(read(earnings.AccrualRow, data) for _, data in rows)
+        return tuple(read_row(earnings.AccrualRow, data) for _, data in rows)
 
     async def owed(self, account: bytes) -> tuple[earnings.OwedRow, ...]:
         """Return what an account can withdraw, by token."""
         rows = await self._store.scan(key(earnings.OWED, account))
-        return tuple(read(earnings.OwedRow, data) for _, data in rows)
+        return tuple(read_row(earnings.OwedRow, data) for _, data in rows)
 
     async def credits_of(
         self, account: bytes, *, cursor: str | None = None, limit: int = 50
@@ -277,19 +289,19 @@ class ChainTables:
 
     async def _one(self, cls: type[T], row_key: bytes) -> T | None:
         data = await self._store.get(row_key)
-        return None if data is None else read(cls, data)
+        return None if data is None else read_row(cls, data)
 
     async def _existing(self, cls: type[T], keys: Sequence[bytes]) -> tuple[T, ...]:
         found = await self._store.get_many(keys)
-        return tuple(read(cls, data) for data in found if data is not None)
+        return tuple(read_row(cls, data) for data in found if data is not None)
 
     async def _page(self, cls: type[T], prefix: bytes, cursor: str | None, limit: int) -> Page[T]:
         entries, cursor = await self._entries(prefix, cursor, limit)
-        return Page(tuple(read(cls, data) for _, data in entries), cursor)
+        return Page(tuple(read_row(cls, data) for _, data in entries), cursor)
 
     async def _newest(self, cls: type[T], prefix: bytes, cursor: str | None, limit: int) -> Page[T]:
         entries, cursor = await self._entries_back(prefix, cursor, limit)
-        return Page(tuple(read(cls, data) for _, data in entries), cursor)
+        return Page(tuple(read_row(cls, data) for _, data in entries), cursor)
 
     async def _indexed(
         self, cls: type[T], table: str, prefix: bytes, cursor: str | None, limit: int

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from chain.events import Event
-from chain.index.rows import Handler, Units, amount, key, place, putting, summing, units
+from chain.index.rows import Handler, Units, amount, key, making, place, putting, units
 from chain.index.store import Change
 from marina.schema import U64, Bytes20, Bytes32, Size, record
 
@@ -96,8 +96,8 @@ def accrued_change(
     number: bytes,
     splits_hash: bytes,
     block: int,
-    what: Callable[[Sequence[bytes | None]], tuple[bytes, int, int]],
-    *reads: bytes,
+    what: Callable[[Sequence[Any]], tuple[bytes, int, int]],
+    *reads: tuple[bytes, type],
 ) -> Change:
     """Return the change that adds money to what waits to be divided.
 
@@ -106,15 +106,15 @@ def accrued_change(
         splits_hash: of the splits that divide it.
         block: where it came in.
         what: gives (token, gross, fee) from the rows in ``reads``.
-        reads: keys of rows that ``what`` needs.
+        reads: (key, record) of rows that ``what`` needs.
     """
 
-    def add(old: AccrualRow | None, others: Sequence[bytes | None]) -> AccrualRow:
+    def add(old: AccrualRow | None, others: Sequence[Any]) -> AccrualRow:
         token, gross, fee = what(others)
         row = old or AccrualRow(number, splits_hash, (), block)
         return _with_part(row, token, block, waiting=(gross, fee), total=(gross, fee))
 
-    return summing(AccrualRow, key(ACCRUALS, number, splits_hash), add, *reads)
+    return making(AccrualRow, key(ACCRUALS, number, splits_hash), add, *reads)
 
 
 def _accrued(event: Event, _: int) -> Sequence[Change]:
@@ -126,12 +126,12 @@ def _accrued(event: Event, _: int) -> Sequence[Change]:
 def _settled(event: Event, _: int) -> Sequence[Change]:
     said, block = event.values, event.log.block
 
-    def take(old: AccrualRow | None, _others: Sequence[bytes | None]) -> AccrualRow:
+    def take(old: AccrualRow | None, _others: Sequence[Any]) -> AccrualRow:
         row = old or AccrualRow(said["id"], said["splitsHash"], (), block)
         gone = (-said["amount"] - said["fee"], -said["fee"])
         return _with_part(row, said["token"], block, waiting=gone, total=(0, 0))
 
-    return [summing(AccrualRow, key(ACCRUALS, said["id"], said["splitsHash"]), take)]
+    return [making(AccrualRow, key(ACCRUALS, said["id"], said["splitsHash"]), take)]
 
 
 def _credited(event: Event, time_s: int) -> Sequence[Change]:
@@ -170,12 +170,12 @@ def _withdrawn(event: Event, time_s: int) -> Sequence[Change]:
 def _owed_change(event: Event, change: Callable[[tuple[int, int]], tuple[int, int]]) -> Change:
     account, token, block = event.values["account"], event.values["token"], event.log.block
 
-    def update(old: OwedRow | None, _others: Sequence[bytes | None]) -> OwedRow:
+    def update(old: OwedRow | None, _others: Sequence[Any]) -> OwedRow:
         before = (amount(old.owed), amount(old.withdrawn)) if old else (0, 0)
         owed, withdrawn = change(before)
         return OwedRow(account, token, units(max(0, owed)), units(withdrawn), block)
 
-    return summing(OwedRow, key(OWED, account, token), update)
+    return making(OwedRow, key(OWED, account, token), update)
 
 
 def _with_part(

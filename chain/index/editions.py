@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chain.events import Event
-from chain.index.licensing import PAID_BY, TOKENS, token_of
+from chain.index.licensing import PAID_BY, TOKENS, TokenRow, token_in
 from chain.index.rows import (
     NATIVE,
     Handler,
@@ -14,11 +15,10 @@ from chain.index.rows import (
     amount,
     changing,
     key,
+    making,
     marking,
     place,
     putting,
-    read,
-    summing,
     units,
 )
 from chain.index.store import Change
@@ -105,20 +105,20 @@ def _created(event: Event, _: int) -> Sequence[Change]:
     said, block = event.values, event.log.block
     number = said["editionId"].to_bytes(32)
 
-    def make(old: EditionRow | None, others: Sequence[bytes | None]) -> EditionRow:
+    def make(old: EditionRow | None, others: Sequence[Any]) -> EditionRow:
         return EditionRow(
             edition_id=number,
             track_id=said["trackId"],
             cap=said["cap"],
             minted=old.minted if old else 0,
             price=units(said["price"]),
-            token=token_of(others[0]),
+            token=token_in(others[0]),
             is_open=True,
             block=block,
         )
 
     return [
-        summing(EditionRow, key(EDITIONS, number), make, key(TOKENS, bytes((said["token"],)))),
+        making(EditionRow, key(EDITIONS, number), make, (key(TOKENS, bytes((said["token"],))), TokenRow)),
         marking(key(EDITIONS_OF_TRACK, said["trackId"], number)),
     ]
 
@@ -138,13 +138,13 @@ def _sold(event: Event, time_s: int) -> Sequence[Change]:
     at = place(block, event.log.index)
     sale_key = key(EDITION_SALES, number, at)
 
-    def make(_old: EditionSaleRow | None, others: Sequence[bytes | None]) -> EditionSaleRow:
+    def make(_old: EditionSaleRow | None, others: Sequence[Any]) -> EditionSaleRow:
         return EditionSaleRow(
             edition_id=number,
             receiver=said["to"],
             payer=said["payer"],
             count=units(said["amount"]),
-            token=NATIVE if others[0] is None else read(EditionRow, others[0]).token,
+            token=NATIVE if others[0] is None else others[0].token,
             paid=units(said["paid"]),
             transaction=event.log.transaction,
             block=block,
@@ -152,7 +152,7 @@ def _sold(event: Event, time_s: int) -> Sequence[Change]:
         )
 
     return [
-        summing(EditionSaleRow, sale_key, make, key(EDITIONS, number)),
+        making(EditionSaleRow, sale_key, make, (key(EDITIONS, number), EditionRow)),
         marking(key(PAID_BY, said["payer"], at), sale_key),
     ]
 
@@ -188,11 +188,11 @@ def _minted(event: Event, edition: int, count: int) -> Change:
 
 
 def _balance(account: bytes, number: bytes, more: int, block: int) -> Change:
-    def add(old: BalanceRow | None, _others: Sequence[bytes | None]) -> BalanceRow:
+    def add(old: BalanceRow | None, _others: Sequence[Any]) -> BalanceRow:
         before = amount(old.count) if old else 0
         return BalanceRow(account, number, units(max(0, before + more)), block)
 
-    return summing(BalanceRow, key(BALANCES, account, number), add)
+    return making(BalanceRow, key(BALANCES, account, number), add)
 
 
 def _of(event: Event, edition: int, change: Callable[[EditionRow], EditionRow]) -> Change:

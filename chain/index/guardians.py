@@ -82,7 +82,7 @@ def _left(event: Event, _: int) -> Sequence[Change]:
 
 
 def _withdrawn(event: Event, _: int) -> Sequence[Change]:
-    return [removing(key(GUARDIANS, event.values["account"]))]
+    return [removing(key(GUARDIANS, event.values["account"]), GuardianRow)]
 
 
 def _of(event: Event, change: Callable[[GuardianRow], GuardianRow]) -> Change:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chain.events import Event
 from chain.index.earnings import accrued_change
@@ -18,11 +19,10 @@ from chain.index.rows import (
     amount,
     changing,
     key,
+    making,
     marking,
     place,
     putting,
-    read,
-    summing,
     units,
 )
 from chain.index.store import Change
@@ -179,15 +179,14 @@ class TipRow:
     given_s: U64
 
 
-def token_of(data: bytes | None) -> bytes:
-    """Return the address in a token's row; the chain's coin if there is none."""
-    return NATIVE if data is None else read(TokenRow, data).token
+def token_in(row: TokenRow | TermRow | None) -> bytes:
+    """Return the address in a token's or a term's row; the chain's coin if there is none."""
+    return NATIVE if row is None else row.token
 
 
-def fee_of(paid: int, data: bytes | None) -> int:
+def fee_of(paid: int, row: FeeRow | None) -> int:
     """Return the DAO's part of a price under the fee in a row."""
-    bps = FEE_BPS_FIRST if data is None else read(FeeRow, data).bps
-    return paid * bps // _BPS
+    return paid * (FEE_BPS_FIRST if row is None else row.bps) // _BPS
 
 
 def _token_allowed(event: Event, _: int) -> Sequence[Change]:
@@ -209,19 +208,19 @@ def _paused(event: Event, _: int) -> Sequence[Change]:
 def _term_added(event: Event, _: int) -> Sequence[Change]:
     said, block = event.values, event.log.block
 
-    def make(_old: TermRow | None, others: Sequence[bytes | None]) -> TermRow:
+    def make(_old: TermRow | None, others: Sequence[Any]) -> TermRow:
         return TermRow(
             id=said["id"],
             term_id=said["termId"],
             price=units(said["price"]),
             period_s=said["periodSeconds"],
-            token=token_of(others[0]),
+            token=token_in(others[0]),
             kind=said["kind"],
             is_enabled=True,
             block=block,
         )
 
-    return [summing(TermRow, _term_key(event), make, key(TOKENS, bytes((said["token"],))))]
+    return [making(TermRow, _term_key(event), make, (key(TOKENS, bytes((said["token"],))), TokenRow))]
 
 
 def _term_enabled(event: Event, _: int) -> Sequence[Change]:
@@ -235,13 +234,11 @@ def _term_key(event: Event) -> bytes:
 
 def _purchased(event: Event, time_s: int) -> Sequence[Change]:
     said, block = event.values, event.log.block
-    term_key = key(TERMS, said["trackId"], said["termId"].to_bytes(2))
+    term = (key(TERMS, said["trackId"], said["termId"].to_bytes(2)), TermRow)
+    fee = (key(FEE), FeeRow)
     sale_key = key(SALES, said["trackId"], place(block, event.log.index))
 
-    def token(term: bytes | None) -> bytes:
-        return NATIVE if term is None else read(TermRow, term).token
-
-    def licence(old: LicenceRow | None, others: Sequence[bytes | None]) -> LicenceRow:
+    def licence(old: LicenceRow | None, others: Sequence[Any]) -> LicenceRow:
         is_live = old is not None and not old.is_revoked and time_s < old.expires_at_s
         before, started_s = (amount(old.paid), old.started_s) if old and is_live else (0, time_s)
         return LicenceRow(
@@ -251,13 +248,13 @@ def _purchased(event: Event, time_s: int) -> Sequence[Change]:
             licensee=said["licensee"],
             started_s=started_s,
             expires_at_s=said["expiresAt"],
-            token=token(others[0]),
+            token=token_in(others[0]),
             paid=units(before + said["paid"]),
             is_revoked=False,
             block=block,
         )
 
-    def sale(_old: SaleRow | None, others: Sequence[bytes | None]) -> SaleRow:
+    def sale(_old: SaleRow | None, others: Sequence[Any]) -> SaleRow:
         return SaleRow(
             id=said["trackId"],
             licence_id=said["licenceId"],
@@ -265,7 +262,7 @@ def _purchased(event: Event, time_s: int) -> Sequence[Change]:
             licensee=said["licensee"],
             term_id=said["termId"],
             periods=said["periods"],
-            token=token(others[0]),
+            token=token_in(others[0]),
             paid=units(said["paid"]),
             fee=units(fee_of(said["paid"], others[1])),
             transaction=event.log.transaction,
@@ -274,18 +271,18 @@ def _purchased(event: Event, time_s: int) -> Sequence[Change]:
         )
 
     return [
-        summing(LicenceRow, key(LICENCES, said["licenceId"]), licence, term_key),
+        making(LicenceRow, key(LICENCES, said["licenceId"]), licence, term),
         marking(key(LICENCES_OF, said["licensee"], said["licenceId"])),
         marking(key(LICENCES_FOR, said["trackId"], said["licenceId"])),
-        summing(SaleRow, sale_key, sale, term_key, key(FEE)),
+        making(SaleRow, sale_key, sale, term, fee),
         marking(key(PAID_BY, said["payer"], place(block, event.log.index)), sale_key),
         accrued_change(
             said["trackId"],
             said["splitsHash"],
             block,
-            lambda others: (token(others[0]), said["paid"], fee_of(said["paid"], others[1])),
-            term_key,
-            key(FEE),
+            lambda others: (token_in(others[0]), said["paid"], fee_of(said["paid"], others[1])),
+            term,
+            fee,
         ),
     ]
 

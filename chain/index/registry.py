@@ -15,6 +15,7 @@ from chain.index.store import Change
 from marina.schema import U8, U16, U32, U64, Bytes20, Bytes32, Size, record
 
 REGISTRATIONS = "registration"
+SHARED_WITH = "shared-with"
 OWNED = "owned"
 TRACKS_OF_RELEASE = "release-track"
 SPLITS = "splits"
@@ -167,6 +168,7 @@ def _registered(event: Event, time_s: int) -> Sequence[Change]:
     return [
         putting(key(REGISTRATIONS, row.id), row),
         putting(key(SPLITS, row.id, splits.splits_hash), splits),
+        *_shared(splits),
         marking(key(TRACKS_OF_RELEASE, row.release_id, row.id)),
     ]
 
@@ -187,6 +189,7 @@ def _splits_changed(event: Event, _: int) -> Sequence[Change]:
     row = _splits_row(said["id"], said["splits"], event.log.block)
     return [
         putting(key(SPLITS, row.id, row.splits_hash), row),
+        *_shared(row),
         _of(event, row.id, lambda registration: replace(registration, splits_hash=row.splits_hash)),
     ]
 
@@ -234,6 +237,11 @@ def _moderation_changed(event: Event, _: int) -> Sequence[Change]:
 def _splits_row(number: bytes, splits: Sequence[tuple[bytes, int]], block: int) -> SplitsRow:
     parts = tuple(SplitPart(account, bps) for account, bps in splits)
     return SplitsRow(number, splits_hash(splits), parts, block)
+
+
+def _shared(splits: SplitsRow) -> list[Change]:
+    """Whoever had a part once may be owed something of that time: the marks stay for ever."""
+    return [marking(key(SHARED_WITH, each.account, splits.id)) for each in splits.parts]
 
 
 def _of(event: Event, number: bytes, change: Callable[[RegistrationRow], RegistrationRow]) -> Change:

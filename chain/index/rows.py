@@ -9,11 +9,11 @@ its confirmations follow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from chain.events import Event
-from chain.index.store import ROW_BYTES_MAX, ROW_ITEMS_MAX, Change
-from marina.schema import R, Size, decode_record, encode_record
+from chain.index.store import Change
+from marina.schema import R, Size
 
 Units = Annotated[bytes, Size(0, 32)]
 """An amount in base units, big-endian without leading zeros."""
@@ -43,11 +43,6 @@ def place(block: int, index: int) -> bytes:
     return block.to_bytes(8) + index.to_bytes(4)
 
 
-def read(cls: type[R], data: bytes) -> R:
-    """Return the record of a row; MalformedError if it is none."""
-    return decode_record(cls, data, limit_bytes=ROW_BYTES_MAX, limit_items=ROW_ITEMS_MAX)
-
-
 def cut_text(text: str, bytes_max: int) -> str:
     """Return the longest beginning of a text that fits, in whole characters."""
     return text.encode()[:bytes_max].decode(errors="ignore")
@@ -59,35 +54,29 @@ Handler = Callable[[Event, int], Sequence[Change]]
 
 def changing(cls: type[R], row_key: bytes, change: Callable[[R], R]) -> Change:
     """Return the change of a row that is there already; nothing happens if it is not."""
-
-    def update(data: bytes | None, _: Sequence[bytes | None]) -> bytes | None:
-        return None if data is None else encode_record(change(read(cls, data)))
-
-    return Change(row_key, update)
+    return Change(row_key, cls, lambda old, _: None if old is None else change(old))
 
 
-def summing(
-    cls: type[R], row_key: bytes, change: Callable[[R | None, Sequence[bytes | None]], R], *reads: bytes
+def making(
+    cls: type[R],
+    row_key: bytes,
+    make: Callable[[R | None, Sequence[Any]], R],
+    *reads: tuple[bytes, type],
 ) -> Change:
     """Return the change that makes a row from what was there, if anything, and from other rows."""
-
-    def update(data: bytes | None, others: Sequence[bytes | None]) -> bytes | None:
-        return encode_record(change(None if data is None else read(cls, data), others))
-
-    return Change(row_key, update, reads)
+    return Change(row_key, cls, make, reads)
 
 
 def putting(row_key: bytes, row: object) -> Change:
     """Return the change that stores a record, whatever was there."""
-    data = encode_record(row)
-    return Change(row_key, lambda _old, _others: data)
+    return Change(row_key, type(row), lambda _old, _others: row)
 
 
 def marking(row_key: bytes, target: bytes = b"") -> Change:
     """Return the change that stores an entry of an index by another key, which may name the row's own."""
-    return Change(row_key, lambda _old, _others: target)
+    return Change(row_key, None, lambda _old, _others: target)
 
 
-def removing(row_key: bytes) -> Change:
+def removing(row_key: bytes, cls: type | None = None) -> Change:
     """Return the change that removes a row."""
-    return Change(row_key, lambda _old, _others: None)
+    return Change(row_key, cls, lambda _old, _others: None)

@@ -8,30 +8,34 @@ crash the rows are those of the cursor, never of something between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import trio
 
 from marina.errors import MalformedError
-from marina.schema import U32, U64, Bytes32, Size, decode_record, encode_record, record
+from marina.schema import U32, U64, Bytes32, R, Size, decode_record, encode_record, record
 from storage.errors import StorageError
 from storage.kv import SCAN_LIMIT, KeyValueStore, Table
-
-Update = Callable[[bytes | None, Sequence[bytes | None]], bytes | None]
-"""Gives the new value of a row from the old one and those of the rows it reads; None is no row."""
 
 FORMAT = 1
 """Meaning of the rows; an index of another format is made anew from the chain."""
 ROW_KEY_BYTES_MAX = 256
 ROW_BYTES_MAX = 256 * 1024
 ROW_ITEMS_MAX = 4096
-
 _UNDO_BYTES_MAX = 256 << 20
 _UNDO_ITEMS_MAX = 1 << 22
+_INLINE_CHANGES = 100
 _ROWS = b"r"
 _HASHES = b"h"
 _UNDO = b"u"
 _CURSOR = b"c"
+
+Row = Any
+"""A row while changes are applied: its record, bytes for an entry of another key's index, or None."""
+Update = Callable[[Row, Sequence[Row]], Row]
+"""Gives the new value of a row from the old one and those of the rows it reads."""
 
 
 class Change(NamedTuple):
@@ -39,13 +43,15 @@ class Change(NamedTuple):
 
     Attributes:
         key: of the row.
+        cls: record that the row holds; None for plain bytes.
         update: makes its new value.
-        reads: keys of other rows that ``update`` looks at, as they are at that moment.
+        reads: (key, record) of other rows that ``update`` looks at, as they are at that moment.
     """
 
     key: bytes
+    cls: type | None
     update: Update
-    reads: tuple[bytes, ...] = ()
+    reads: tuple[tuple[bytes, type], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ class IndexStore:
     def __init__(self, store: KeyValueStore, *, name: str) -> None:
         self._store = store
         self._table = Table(store, name)
+        self._limiter = trio.CapacityLimiter(1)
 
     async def get(self, key: bytes) -> bytes | None:
         """Return a row."""
@@ -147,9 +154,13 @@ class IndexStore:
             end: the last of the blocks; its hash is kept, so that newer blocks can be taken back to it.
             changes: of all the blocks, in order.
         """
-        rows = await self._values(changes)
-        former = _apply(rows, changes)
-        batch = [(self._key(_ROWS, key), rows[key]) for key in former]
+        rows = await self._overlay(changes)
+
+        def work() -> list[tuple[bytes, bytes | None]]:
+            rows.apply(changes)
+            return [(self._key(_ROWS, key), value) for key, value in rows.changed().items()]
+
+        batch = await self._worked(work, len(changes))
         batch += await self._forget_below(end.number)
         batch.append((self._key(_HASHES, _number(end.number)), end.hash))
         batch.append(self._moved(genesis, end))
@@ -163,18 +174,21 @@ class IndexStore:
             blocks: in order, the first behind the cursor.
             kept_from: forget how to take back blocks before this number.
         """
-        rows = await self._values([change for each in blocks for change in each.changes])
-        batch: list[tuple[bytes, bytes | None]] = await self._forget_below(kept_from)
-        changed: dict[bytes, None] = {}
-        for each in blocks:
-            former = _apply(rows, each.changes)
-            changed.update(dict.fromkeys(former))
-            number = _number(each.block.number)
-            batch.append((self._key(_HASHES, number), each.block.hash))
-            if former:
-                undo = _Undo(tuple(_Former(key, value) for key, value in former.items()))
-                batch.append((self._key(_UNDO, number), encode_record(undo)))
-        batch += [(self._key(_ROWS, key), rows[key]) for key in changed]
+        rows = await self._overlay([change for each in blocks for change in each.changes])
+
+        def work() -> list[tuple[bytes, bytes | None]]:
+            batch: list[tuple[bytes, bytes | None]] = []
+            for each in blocks:
+                former = rows.apply(each.changes)
+                number = _number(each.block.number)
+                batch.append((self._key(_HASHES, number), each.block.hash))
+                if former:
+                    undo = _Undo(tuple(_Former(key, row_bytes(row)) for key, row in former.items()))
+                    batch.append((self._key(_UNDO, number), encode_record(undo)))
+            return batch + [(self._key(_ROWS, key), value) for key, value in rows.changed().items()]
+
+        batch = await self._forget_below(kept_from)
+        batch += await self._worked(work, sum(len(each.changes) for each in blocks))
         batch.append(self._moved(genesis, blocks[-1].block))
         await self._store.write(batch)
 
@@ -211,9 +225,19 @@ class IndexStore:
     def _moved(self, genesis: bytes, to: BlockRef) -> tuple[bytes, bytes]:
         return self._table.key(_CURSOR), encode_record(_Cursor(FORMAT, genesis, to.number, to.hash))
 
-    async def _values(self, changes: Iterable[Change]) -> dict[bytes, bytes | None]:
-        keys = list(dict.fromkeys(key for each in changes for key in (each.key, *each.reads)))
-        return dict(zip(keys, await self.get_many(keys), strict=True))
+    async def _worked(
+        self, work: Callable[[], list[tuple[bytes, bytes | None]]], changes: int
+    ) -> list[tuple[bytes, bytes | None]]:
+        """Return what pure work gives; much of it in a thread, so that it does not stop the music."""
+        if changes <= _INLINE_CHANGES:
+            return work()
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def _overlay(self, changes: Sequence[Change]) -> _Overlay:
+        keys = list(
+            dict.fromkeys(key for each in changes for key in (each.key, *(at for at, _ in each.reads)))
+        )
+        return _Overlay(dict(zip(keys, await self.get_many(keys), strict=True)))
 
     async def _forget_below(self, number: int) -> list[tuple[bytes, bytes | None]]:
         """Return the deletion of every hash and undo record of blocks below a number."""
@@ -224,14 +248,43 @@ class IndexStore:
         return [(self._table.key(key), None) for key, _ in rows if int.from_bytes(key[1:]) < number]
 
 
-def _apply(rows: dict[bytes, bytes | None], changes: Sequence[Change]) -> dict[bytes, bytes | None]:
-    """Change rows in place and return the former value of each changed one."""
-    former: dict[bytes, bytes | None] = {}
-    for key, update, reads in changes:
-        before = rows[key]
-        former.setdefault(key, before)
-        rows[key] = update(before, [rows[each] for each in reads])
-    return former
+class _Overlay:
+    """Rows while changes are applied: each is decoded once and encoded once, however often it changes."""
+
+    def __init__(self, stored: dict[bytes, bytes | None]) -> None:
+        self._stored = stored
+        self._rows: dict[bytes, Row] = {}
+        self._changed: dict[bytes, None] = {}
+
+    def apply(self, changes: Sequence[Change]) -> dict[bytes, Row]:
+        """Change rows and return the former value of each changed one."""
+        former: dict[bytes, Row] = {}
+        for key, cls, update, reads in changes:
+            before = self._get(key, cls)
+            former.setdefault(key, before)
+            self._rows[key] = update(before, [self._get(at, kind) for at, kind in reads])
+        self._changed.update(dict.fromkeys(former))
+        return former
+
+    def changed(self) -> dict[bytes, bytes | None]:
+        """Return the present bytes of every row that was changed."""
+        return {key: row_bytes(self._rows[key]) for key in self._changed}
+
+    def _get(self, key: bytes, cls: type | None) -> Row:
+        if key not in self._rows:
+            data = self._stored[key]
+            self._rows[key] = data if data is None or cls is None else read_row(cls, data)
+        return self._rows[key]
+
+
+def read_row(cls: type[R], data: bytes) -> R:
+    """Return the record of a row; MalformedError if it is none."""
+    return decode_record(cls, data, limit_bytes=ROW_BYTES_MAX, limit_items=ROW_ITEMS_MAX)
+
+
+def row_bytes(row: Row) -> bytes | None:
+    """Return a row as it is stored."""
+    return row if row is None or isinstance(row, bytes) else encode_record(row)
 
 
 def _number(number: int) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from eth_abi import encode
+from eth_abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.contracts import ContractSet
-from chain.events import EventDecoder, parse_bytes, parse_log, parse_quantity
+from chain.events import EventDecoder, decode_word, parse_bytes, parse_log, parse_quantity
 from marina.errors import MalformedError
 from marina.ids import Account
 from tests.support.memory_chain import encode_event
@@ -89,6 +90,29 @@ def test_lists_and_texts_come_back_as_they_were(calls, description):
     assert event.values == {
         name: tuple(each) if isinstance(each, list) else each for name, each in values.items()
     }
+
+
+@given(
+    st.sampled_from(["address", "bool", "uint8", "uint40", "uint96", "uint256", "bytes1", "bytes32"]),
+    st.integers(0, 2**256 - 1) | st.integers(0, 300) | st.integers(1, 2**32 - 1).map(lambda each: each << 224),
+)
+def test_words_are_decoded_by_hand_as_by_eth_abi(kind, number):
+    word = number.to_bytes(32)
+    try:
+        (known,) = decode([kind], word)
+    except DecodingError:
+        with pytest.raises(ValueError):  # noqa: PT011 - each type has its own words
+            decode_word(kind, word)
+        return
+    assert decode_word(kind, word) == (bytes.fromhex(known[2:]) if kind == "address" else known)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [("uint8", b""), ("uint8", bytes(31)), ("int8", bytes(32)), ("string", bytes(32))]
+)
+def test_what_is_no_word_is_not_decoded_by_hand(kind, word):
+    with pytest.raises(ValueError, match=r"32 bytes|by hand"):
+        decode_word(kind, word)
 
 
 def test_a_text_that_looks_like_an_address_stays_a_text():
