@@ -35,7 +35,7 @@ class SpendingGuard:
 
     def __init__(self, *, journal: Journal, limits: Limits, clock: Clock) -> None:
         self._journal = journal
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
 
     async def check(self, spends: Sequence[Amount]) -> None:
@@ -52,7 +52,7 @@ class SpendingGuard:
             units = sum(each.value for each in spends if each.currency == currency)
             if units == 0:
                 continue
-            item, day = _limit(self._limits.item, currency), _limit(self._limits.day, currency)
+            item, day = _limit(self.limits.item, currency), _limit(self.limits.day, currency)
             if units > item:
                 raise SpendingLimitError(
                     f"{format_amount(units, currency)} is above the limit of {format_amount(item, currency)} "
@@ -78,7 +78,7 @@ class SpendingGuard:
     async def left(self, currency: Currency) -> int:
         """Return the base units that the day's limit leaves."""
         spent = (await self.spent()).get(currency.token or b"", 0)
-        return max(0, _limit(self._limits.day, currency) - spent)
+        return max(0, _limit(self.limits.day, currency) - spent)
 
 
 def _counts(row: Transaction) -> bool:

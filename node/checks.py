@@ -57,3 +57,4 @@ def register_checks(services: Services, canary: LoopCanary) -> None:
     services.health.register("database", database)
     services.health.register("cache", cache)
     services.health.register("swarm", swarm)
+    services.health.register("chain", services.chain.check)

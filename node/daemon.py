@@ -36,13 +36,16 @@ from node.api.app import build_app
 from node.api.metrics import ApiMetrics
 from node.api.origin import OriginPolicy
 from node.api.router import Router
+from node.api.routes_chain import ChainRoutes
 from node.api.routes_control import ControlRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_keys import KeyRoutes
+from node.api.routes_market import MarketRoutes
 from node.api.routes_music import MusicRoutes
 from node.api.routes_page import PageRoutes
 from node.api.routes_publish import PublishRoutes
 from node.api.routes_session import SessionRoutes
+from node.api.routes_wallet import WalletRoutes
 from node.api.server import ApiAddress, ApiServer
 from node.api.sessions import OneTimeCodes, Sessions
 from node.api.token_file import TokenFile
@@ -176,6 +179,7 @@ class _Daemon:
             await nursery.start(services.search_server.run)
             await nursery.start(services.replication.run)
             await nursery.start(services.playback.run)
+            await nursery.start(services.chain.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
             yield
@@ -238,6 +242,9 @@ class _Daemon:
             PublishRoutes(services=services),
             ControlRoutes(services=services, stop=self._stop.set, started_s=self._started_s),
             KeyRoutes(services=services),
+            WalletRoutes(chain=services.chain),
+            MarketRoutes(chain=services.chain, library=services.library),
+            ChainRoutes(chain=services.chain),
         )
         return router
 

@@ -241,6 +241,18 @@ class Library:
             entry = await self._catalog.resolve_release(typed)
         return open_release(await self._blocks.get(check_cid(entry.cid)))
 
+    async def title(self, number: bytes) -> tuple[str, str] | None:
+        """Return (text id, title) of a track or release by its 32 bytes, None if it is not listed here."""
+        try:
+            track = await self._catalog.track(TrackId(number))
+        except NotFoundError:
+            try:
+                release = await self._catalog.release(number)
+            except NotFoundError:
+                return None
+            return release_text(ReleaseId(number)), release.title
+        return track_text(TrackId(number)), track.title
+
     def note_link(self, link: Link) -> None:
         """Remember the providers that a link names."""
         for provider in link.providers:

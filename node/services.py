@@ -14,6 +14,7 @@ from marina.clock import Clock
 from marina.ids import PeerId
 from marina.metrics import Registry
 from marina.secret import Secret
+from node.chain.service import ChainService
 from node.discovery import Discovery
 from node.downloads import Downloads
 from node.healing import ReleaseHealer
@@ -94,6 +95,7 @@ class Services:
     discovery: Discovery
     keeper: Keeper
     replication: Replication
+    chain: ChainService
     jobs: Jobs
     health: HealthMonitor
 
@@ -207,6 +209,14 @@ def build_services(
             identity=identity,
             denylist=denylist,
             settings=settings.operator,
+            clock=clock,
+        ),
+        chain=ChainService(
+            settings=settings.chain,
+            spend=settings.spend,
+            home=home.root,
+            store=store,
+            owner=owner,
             clock=clock,
         ),
         jobs=Jobs(),

@@ -86,6 +86,10 @@ class Currencies:
         names = ", ".join(each.currency.symbol for each in await self.listed() if each.is_allowed)
         raise UsageError(f"prices cannot be in {currency.symbol}: use {names}, or ask the DAO to let it in")
 
+    def known(self) -> dict[Account, Currency]:
+        """Return the tokens that were read so far, by address."""
+        return dict(self._known)
+
     async def balance(self, currency: Currency, account: Account) -> int:
         """Return the base units of a token that an account holds; for the coin ask the gateway."""
         assert currency.token is not None

@@ -1,4 +1,4 @@
-"""What a token may do. No scope implies another, and none of them signs with the wallet."""
+"""What a token may do. No scope implies another; only ``wallet_sign`` signs, what was shown before."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Scope(StrEnum):
     """Hide or refuse what others published, ban peers."""
     METRICS_READ = "metrics:read"
     """Only the counters, for a monitoring program."""
+    WALLET_SIGN = "wallet_sign"
+    """Say yes to transactions that were shown: signs and sends exactly these."""
     ADMIN = "admin"
     """Settings, tokens, keys, storage, stopping the node."""
 

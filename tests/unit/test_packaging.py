@@ -50,8 +50,17 @@ def test_no_other_distribution_claims_our_names() -> None:
 def test_the_package_list_names_each_package_and_nothing_else() -> None:
     listed = project()["tool"]["setuptools"]["packages"]["find"]
     assert set(listed) == {"include"}
-    assert sorted(listed["include"]) == sorted([*PACKAGES, *(f"{name}.*" for name in PACKAGES)])
-    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(PACKAGES)
+    assert sorted(listed["include"]) == sorted([*PACKAGES, *(f"{name}.*" for name in PACKAGES), "contracts"])
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == {*PACKAGES, "contracts"}
+
+
+def test_the_compiled_contracts_are_shipped_and_nothing_else_of_their_folder() -> None:
+    assert project()["tool"]["setuptools"]["package-data"]["contracts"] == ["artifacts/*.json"]
+    assert [path.name for path in (ROOT / "contracts").glob("*.py")] == ["__init__.py"]
+    for name in NAMES:
+        made = artifact(name)
+        assert len(made.deployed) > 100, name
+        assert len(made.deployed) <= 24_576, f"{name} is larger than a chain takes (EIP-170)"
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -1,0 +1,204 @@
+"""The chain itself: how it is, what its contracts say, any call, and a new deployment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+from chain.amount import Amount, parse_amount
+from chain.artifacts import artifact
+from chain.calls import ContractCall, parse_abi, parse_call, views
+from chain.contracts import ContractSet
+from chain.deployment import plan_deployment, verify_contracts
+from chain.draft import Draft
+from marina.errors import MarinaError, UsageError
+from marina.ids import Account, account_text
+from node.api.reply import Reply
+from node.api.router import ApiContext, route
+from node.api.routes_wallet import max_fee, typed_account
+from node.api.scopes import Scope
+from node.chain.service import ChainService
+from node.chain.spending import quote
+
+_CREATION_GAS = 6_000_000
+_ROLE_GAS = 150_000
+_NOBODY = Account(bytes(20))
+
+
+class ChainRoutes:
+    """What somebody who knows contracts does."""
+
+    def __init__(self, *, chain: ChainService) -> None:
+        self._chain = chain
+
+    @route("GET", "/api/v1/chain", scope=Scope.READ_MUSIC)
+    async def status(self, ctx: ApiContext) -> Reply:  # noqa: ARG002 - a handler's signature
+        """Answer which chain is configured, its endpoints, its contracts, and how far the index is."""
+        profile = self._chain.profile
+        said = await self._chain.check()
+        facts: dict[str, Any] = {
+            "profile": profile.name if profile else "none",
+            "chain_id": profile.chain_id if profile else None,
+            "status": said.state.value,
+            "message": said.sentence,
+        }
+        if profile is None:
+            return Reply.ok(facts)
+        facts["endpoints"] = [
+            {"address": each.address, "well": each.is_well, "fault": each.fault or None}
+            for each in self._chain.money().rpc.states()
+        ]
+        try:
+            chain = self._chain.get()
+        except MarinaError as err:
+            return Reply.ok({**facts, "contracts": {}, "message": str(err)})
+        state = chain.indexer.state
+        return Reply.ok(
+            {
+                **facts,
+                "symbol": profile.symbol,
+                "confirmations": profile.confirmations,
+                "contracts": {name: account_text(each) for name, each in chain.contracts.named().items()},
+                "head": state.head,
+                "indexed": state.block,
+                "fee_percent": await chain.tables.fee_bps() / 100,
+            }
+        )
+
+    @route("GET", "/api/v1/chain/state/{contract}", scope=Scope.READ_MUSIC)
+    async def state(self, ctx: ApiContext) -> Reply:
+        """Answer what every view without arguments of a contract says, at one block."""
+        chain = self._chain.get()
+        name = self._contract(ctx.params["contract"])
+        block = await chain.gateway.head()
+        values: dict[str, Any] = {}
+        for call in views(name, chain.contracts.named()[name]):
+            try:
+                values[call.entry["name"]] = call.shown(
+                    await chain.gateway.call(call.message(Account(bytes(20))), block)
+                )
+            except MarinaError as err:
+                values[call.entry["name"]] = f"({err})"
+        address = account_text(chain.contracts.named()[name])
+        return Reply.ok({"contract": name, "address": address, "block": block, "state": values})
+
+    @route("POST", "/api/v1/chain/call", scope=Scope.READ_MUSIC)
+    async def call(self, ctx: ApiContext) -> Reply:
+        """Answer what a function would return; nothing is sent."""
+        chain, call = self._chain.get(), self._typed(ctx)
+        sender = self._account(ctx)
+        block = await chain.gateway.head()
+        answer = await chain.gateway.call(call.message(sender, self._value(ctx)), block)
+        return Reply.ok({"function": call.signature, "block": block, "result": call.shown(answer)})
+
+    @route("POST", "/api/v1/chain/send", scope=Scope.ADMIN)
+    async def send(self, ctx: ApiContext) -> Reply:
+        """Answer what sending a call would do, and its code."""
+        chain, call, sender = self._chain.get(), self._typed(ctx), self._account(ctx)
+        value = self._value(ctx)
+        message = call.message(sender, value)
+        name = chain.contracts.name_of(call.address) or account_text(call.address)
+        summary = f"Call {name}.{call.signature} with {', '.join(call.arguments) or 'nothing'}"
+        coin = chain.currencies.coin
+        spend = (Amount(value, coin),) if value else ()
+        key = f"chain.send:{call.address.hex()}:{message.data.hex()[:128]}:{value}"
+        draft = Draft(call.address, message.data, value, "chain.send", summary[:1000], key, spend)
+        return Reply.ok(await quote(self._chain, [draft], sender, max_fee=max_fee(ctx)))
+
+    @route("POST", "/api/v1/chain/deploy", scope=Scope.ADMIN)
+    async def deploy(self, ctx: ApiContext) -> Reply:
+        """Answer what deploying the whole contract set would do and where it would be, and its code."""
+        money, deployer = self._chain.money(), self._account(ctx)
+        holder = ctx.body.text("holder", None, bytes_max=64)
+        genesis = deployer if holder is None else typed_account(holder, self._chain)
+        first = await money.gateway.nonce(deployer, "pending")
+        plan = plan_deployment(deployer, first, genesis)
+        drafts = [
+            Draft(
+                to=step.to,
+                data=step.data,
+                value=0,
+                what="chain.deploy",
+                summary=f"Deployment {number} of {len(plan.steps)}: {step.summary}",
+                key=f"chain.deploy:{deployer.hex()}:{step.nonce}",
+                gas_limit=_CREATION_GAS if step.to is None else _ROLE_GAS,
+            )
+            for number, step in enumerate(plan.steps, start=1)
+        ]
+        said = await quote(self._chain, drafts, deployer, max_fee=max_fee(ctx))
+        for row in said["transactions"]:
+            del row["data"]  # 100 KB of code that nobody reads
+        return Reply.ok({**said, "contracts": _names(plan.contracts)})
+
+    @route("POST", "/api/v1/chain/contracts", scope=Scope.ADMIN)
+    async def use(self, ctx: ApiContext) -> Reply:
+        """Compare contracts byte for byte with this version's, and use them from now on."""
+        given = ctx.body.raw().get("contracts")
+        if not isinstance(given, dict):
+            raise UsageError("'contracts' must name every contract and its address")
+        keys = dict(zip(_names(_EMPTY), asdict(_EMPTY), strict=True))
+        try:
+            places = {keys[name]: typed_account(str(text), self._chain) for name, text in given.items()}
+            contracts = ContractSet(**places)
+        except (KeyError, TypeError) as err:
+            raise UsageError(f"'contracts' must name exactly {', '.join(keys)}") from err
+        await verify_contracts(self._chain.money().rpc, contracts)
+        path = await self._chain.keep_contracts(contracts)
+        return Reply.ok({"file": str(path), "contracts": _names(contracts)})
+
+    @route("POST", "/api/v1/chain/verify", scope=Scope.READ_MUSIC)
+    async def verify(self, ctx: ApiContext) -> Reply:  # noqa: ARG002 - a handler's signature
+        """Compare the contracts of the chain byte for byte with those of this version."""
+        chain = self._chain.get()
+        await verify_contracts(chain.rpc, chain.contracts)
+        names = {name: account_text(each) for name, each in chain.contracts.named().items()}
+        return Reply.ok({"chain": chain.profile.name, "contracts": names})
+
+    def _account(self, ctx: ApiContext) -> Account:
+        typed = ctx.body.text("account", None, bytes_max=64)
+        wallet = self._chain.wallet
+        return (wallet.default() if typed is None else wallet.find(typed)).account
+
+    def _contract(self, typed: str) -> str:
+        names = {name.lower(): name for name in self._chain.get().contracts.named()}
+        for name in list(names.values()):  # "registry", "licensing", "governor" are enough
+            names.setdefault(re.sub("^(marina|track|music)", "", name.lower()), name)
+        found = names.get(typed.lower())
+        if found is None:
+            raise UsageError(
+                f"{typed[:40]!r} is no contract of Marina: choose {', '.join(dict.fromkeys(names.values()))}"
+            )
+        return found
+
+    def _typed(self, ctx: ApiContext) -> ContractCall:
+        """Return the call of ``contract`` (a name or an address), ``function`` and ``arguments``."""
+        contract = ctx.body.text("contract", bytes_max=64)
+        abi_text = ctx.body.text("abi", None, bytes_max=600_000)
+        named = self._chain.get().contracts.named()
+        if contract.startswith("0x"):
+            address = typed_account(contract, self._chain)
+            name = next((each for each, place in named.items() if place == address), None)
+        else:
+            name = self._contract(contract)
+            address = named[name]
+        if abi_text is not None:
+            abi = parse_abi(abi_text)
+        elif name is not None:
+            abi = list(artifact(name).abi)
+        else:
+            raise UsageError("the contract is not one of Marina's: give its ABI with --abi FILE")
+        arguments = ctx.body.texts("arguments", items_max=64, bytes_max=65_536)
+        return parse_call(address, abi, ctx.body.text("function", bytes_max=1000), arguments)
+
+    def _value(self, ctx: ApiContext) -> int:
+        coin = self._chain.money().coin
+        text = ctx.body.text("value", None, bytes_max=100)
+        return 0 if text is None else parse_amount(text, (coin,), default=coin).value
+
+
+_EMPTY = ContractSet(*(_NOBODY,) * 7)
+
+
+def _names(contracts: ContractSet) -> dict[str, str]:
+    return {name: account_text(each) for name, each in contracts.named().items()}

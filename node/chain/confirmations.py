@@ -1,0 +1,71 @@
+"""What waits for the owner's yes before it is signed.
+
+No token signs by itself: a request that costs money or changes the chain is answered with what exactly
+would be sent, under a code that is good once and for five minutes. Saying the code back signs these
+transactions, to these contracts, with at most this value and fee, and no others (design, security §4).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from chain.sender import Draft
+from marina.clock import Clock
+from marina.errors import NotFoundError
+from marina.ids import Account
+
+VALID_S = 300.0
+WAITING_MAX = 64
+_CODE_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Transactions that were shown to the owner.
+
+    Attributes:
+        account: signs them.
+        drafts: in the order in which they are sent; a later one may need what an earlier one did.
+        max_fee_wei: the most that all their network fees together may be; None for the policy's own.
+    """
+
+    account: Account
+    drafts: tuple[Draft, ...]
+    max_fee_wei: int | None
+
+
+class Confirmations:
+    """The codes that are good now; they end with the process."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: dict[str, tuple[Pending, float]] = {}
+
+    def offer(self, pending: Pending) -> str:
+        """Return the code that confirms these transactions; the oldest gives way when too many wait."""
+        self._forget_old()
+        if len(self._waiting) >= WAITING_MAX:
+            del self._waiting[next(iter(self._waiting))]
+        code = secrets.token_urlsafe(_CODE_BYTES)
+        self._waiting[code] = (pending, self._clock.monotonic_s() + VALID_S)
+        return code
+
+    def take(self, code: str) -> Pending:
+        """Return what a code confirms; it is good no longer.
+
+        Raises:
+            NotFoundError: the code is unknown, used or too old.
+        """
+        self._forget_old()
+        found = self._waiting.pop(code, None)
+        if found is None:
+            raise NotFoundError(
+                "nothing waits under this code any more: ask again and confirm within 5 minutes"
+            )
+        return found[0]
+
+    def _forget_old(self) -> None:
+        now_s = self._clock.monotonic_s()
+        for code in [code for code, (_, until_s) in self._waiting.items() if until_s <= now_s]:
+            del self._waiting[code]

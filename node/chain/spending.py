@@ -1,0 +1,157 @@
+"""From what the owner wants to what the owner confirms, and from there to the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chain.amount import Currency, format_amount, parse_amount
+from chain.draft import Draft
+from chain.errors import RevertedError
+from chain.fees import offer
+from chain.journal import State, Transaction
+from marina.errors import UsageError
+from marina.ids import Account, account_text
+from node.chain.confirmations import Pending
+from node.chain.service import ChainService, Money
+
+_LATER_GAS = 250_000
+"""Assumed for a transaction that can be tried only after the one ahead of it is mined."""
+_STATES = {
+    State.PLANNED: "waits",
+    State.SIGNED: "pending",
+    State.PENDING: "pending",
+    State.MINED: "mined",
+    State.CONFIRMED: "confirmed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+}
+
+
+async def quote(
+    service: ChainService, drafts: Sequence[Draft], account: Account, *, max_fee: str | None
+) -> dict[str, Any]:
+    """Try transactions without sending them, and return what the owner is asked to confirm.
+
+    Args:
+        service: the node's chain.
+        drafts: in their order.
+        account: pays and signs.
+        max_fee: the most that all network fees together may be, as people write it; None for the policy's.
+
+    Raises:
+        UsageError: there is nothing to do.
+        RevertedError, InsufficientFundsError, SpendingLimitError: it would fail or is not allowed.
+        NetworkError: the chain does not answer.
+    """
+    if not drafts:
+        raise UsageError("nothing to do: it is so already")
+    chain = service.money()
+    coin = chain.coin
+    cap = None if max_fee is None else parse_amount(max_fee, (coin,), default=coin).value
+    await chain.guard.check([each for draft in drafts for each in draft.spend])
+    fees, left = 0, cap
+    rows: list[dict[str, Any]] = []
+    for number, draft in enumerate(drafts):
+        fee_wei = await _fee(chain, draft, account, left, is_first=number == 0)
+        fees += fee_wei
+        left = None if left is None else max(0, left - fee_wei)
+        rows.append(
+            {
+                "what": draft.what,
+                "summary": draft.summary,
+                "contract": service.name_of(draft.to),
+                "to": None if draft.to is None else account_text(draft.to),
+                "value": format_amount(draft.value, coin),
+                "data": "0x" + draft.data.hex(),
+                "fee_max": format_amount(fee_wei, coin),
+            }
+        )
+    spend = [format_amount(each.value, each.currency) for draft in drafts for each in draft.spend]
+    lefts = [
+        f"{format_amount(await chain.guard.left(currency), currency)}"
+        for currency in dict.fromkeys(each.currency for draft in drafts for each in draft.spend)
+    ]
+    return {
+        "confirm": service.confirmations.offer(Pending(account, tuple(drafts), cap)),
+        "account": account_text(account),
+        "chain": chain.profile.name,
+        "transactions": rows,
+        "spend": spend,
+        "left_today": lefts,
+        "fee_max": format_amount(fees, coin),
+    }
+
+
+async def submit(service: ChainService, code: str, *, wait_s: float) -> list[dict[str, Any]]:
+    """Send what a code confirms, one after another, and return the transactions as they stand then.
+
+    A later one is sent once the one ahead of it is mined, unless its gas is known beforehand.
+
+    Raises:
+        NotFoundError: the code is not good any more.
+        MarinaError: one failed; those behind it were not sent.
+    """
+    pending = service.confirmations.take(code)
+    chain = service.money()
+    done: list[dict[str, Any]] = []
+    left = pending.max_fee_wei
+    for number, draft in enumerate(pending.drafts, start=1):
+        sent = await chain.sender.submit(draft, account=pending.account, max_fee_wei=left)
+        if number < len(pending.drafts) and pending.drafts[number].gas_limit is None:
+            sent = await chain.sender.wait(sent.id, timeout_s=wait_s)
+            left = None if left is None else max(0, left - int.from_bytes(sent.fee_paid_wei))
+        done.append(transaction_json(service, sent))
+    return done
+
+
+def transaction_json(service: ChainService, row: Transaction) -> dict[str, Any]:
+    """Return a transaction as the API shows it."""
+    coin, profile = service.money().coin, service.money().profile
+    known = service.known_tokens()
+    spends = [
+        format_amount(
+            each.units, coin if not each.token else known.get(Account(each.token), _raw(each.token))
+        )
+        for each in row.spends
+    ]
+    newest = row.mined or (row.attempts[-1].hash if row.attempts else b"")
+    status = _STATES[State(row.state)]
+    if row.state == State.PENDING and row.reorgs and not row.block_hash:
+        status = "re-orged"
+    return {
+        "id": row.id.hex(),
+        "hash": "0x" + newest.hex() if newest else None,
+        "status": status,
+        "confirmations": row.confirmations,
+        "confirmations_wanted": profile.confirmations,
+        "what": row.what,
+        "summary": row.summary,
+        "account": account_text(Account(row.account)),
+        "to": account_text(Account(row.to)) if row.to else None,
+        "created": account_text(Account(row.created)) if row.created else None,
+        "value": format_amount(row.value_wei, coin),
+        "spend": spends,
+        "nonce": row.nonce,
+        "attempts": len(row.attempts),
+        "block": row.block_number or None,
+        "gas_used": row.gas_used or None,
+        "fee": format_amount(int.from_bytes(row.fee_paid_wei), coin) if row.fee_paid_wei else None,
+        "reorgs": row.reorgs,
+        "reason": row.reason or None,
+        "created_s": row.created_s,
+    }
+
+
+async def _fee(chain: Money, draft: Draft, account: Account, cap: int | None, *, is_first: bool) -> int:
+    try:
+        return (await chain.sender.simulate(draft, account, cap)).fee_wei
+    except RevertedError:
+        if is_first:
+            raise
+        # It needs what the one ahead of it does; it is tried again before it is signed.
+        return offer(await chain.gateway.fees(), chain.profile, _LATER_GAS, cap).cost_wei(_LATER_GAS)
+
+
+def _raw(token: bytes) -> Currency:
+    return Currency(f"units of 0x{token.hex()}", 0, Account(token))
