@@ -53,6 +53,7 @@ def decode_transaction(raw: bytes) -> SignedTransactionAPI:
         ValueError,
         TypeError,
         IndexError,
+        RecursionError,
     ) as err:
         raise _refused("rlp: the bytes are not a signed transaction") from err
     if not is_canonical:

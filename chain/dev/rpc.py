@@ -18,6 +18,7 @@ from chain.dev.faults import (
 )
 from chain.dev.methods import WRITING, Methods
 from marina.errors import MarinaError
+from marina.jsontext import load_json
 
 BODY_BYTES_MAX = 1 << 20
 BATCH_MAX = 100
@@ -50,8 +51,8 @@ class DevRpc:
             fault = RpcFault(INVALID_REQUEST, f"content length too large: {BODY_BYTES_MAX} bytes are allowed")
             return _encoded(_failed(None, fault))
         try:
-            request = json.loads(body, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            request = load_json(body)
+        except ValueError:
             return _encoded(_failed(None, RpcFault(PARSE_ERROR, "parse error: the body is not JSON")))
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         if not isinstance(request, list):
@@ -117,10 +118,6 @@ def _is_id(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= _ID_CHARS_MAX
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(text)
 
 
 def _failed(identity: object, fault: RpcFault) -> dict[str, Any]:
