@@ -1,14 +1,17 @@
-"""marina chain: the embedded development chain."""
+"""marina chain: how the chain is, its contracts, any call of theirs, and the development chain."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.console import Console
-from marina.errors import MarinaError, NotPermittedError
+from cli.api import Daemon
+from cli.console import Console, clean
+from cli.spend import add_spend_options, quote_lines, spend
+from marina.errors import MarinaError, NotPermittedError, UsageError
 
 if TYPE_CHECKING:
     from chain.dev.engine import Engine
@@ -35,11 +38,133 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     dev.add_argument("--fresh", action="store_true", help="erase the folder's chain and begin a new one")
     dev.add_argument("--yes", action="store_true", help="with --fresh: do not ask")
+    actions.add_parser("status", help="which chain, its endpoints, its contracts")
+    state = actions.add_parser("state", help="what a contract says of itself")
+    state.add_argument("contract", help="like MusicLicensing, or licensing")
+    for name, text in (
+        ("call", "ask a function; nothing is sent"),
+        ("send", "call a function by a transaction"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("address", help="a contract of Marina by name, or 0x…")
+        action.add_argument("function", help="its name, or name(type,…)")
+        action.add_argument(
+            "arguments", nargs="*", metavar="ARG", help="numbers in base units; lists as JSON"
+        )
+        action.add_argument("--abi", type=Path, metavar="FILE", help="ABI of a contract that is not Marina's")
+        action.add_argument("--value", metavar="AMOUNT", help="coins that travel with it")
+        if name == "send":
+            action.add_argument("--simulate", action="store_true", help="try it and send nothing")
+            add_spend_options(action)
+    deploy = actions.add_parser("deploy", help="deploy Marina's contracts to the configured chain")
+    deploy.add_argument(
+        "--holder", metavar="ACCOUNT", help="who gets the 1,000,000 MMT (default: the deployer)"
+    )
+    add_spend_options(deploy)
+    actions.add_parser("verify", help="compare the chain's contracts byte for byte with this version's")
+    use = actions.add_parser("use", help="use the contracts of a file that 'marina chain deploy' wrote")
+    use.add_argument("file", type=Path)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run one action."""
-    return {"dev": _dev}[args.action](args, console)
+    actions = {
+        "dev": _dev,
+        "status": _status,
+        "state": _state,
+        "call": _call,
+        "send": _send,
+        "deploy": _deploy,
+        "verify": _verify,
+        "use": _use,
+    }
+    return actions[args.action](args, console)
+
+
+def _status(_: argparse.Namespace, console: Console) -> int:
+    facts = Daemon(console).get("/api/v1/chain")
+    lines = [f"{facts['profile']}: {clean(facts['message'])}"]
+    lines += [
+        f"  {each['address']}  {'well' if each['well'] else clean(each['fault'])}"
+        for each in facts.get("endpoints", [])
+    ]
+    contracts = facts.get("contracts", {})
+    lines += [f"  {name:<18}  {address}" for name, address in contracts.items()]
+    console.result(facts, lines)
+    return 0 if facts["status"] == "healthy" else 8
+
+
+def _state(args: argparse.Namespace, console: Console) -> int:
+    facts = Daemon(console).get(f"/api/v1/chain/state/{args.contract}")
+    width = max(map(len, facts["state"]), default=0)
+    console.result(
+        facts,
+        [
+            f"{facts['contract']} {facts['address']} at block {facts['block']}",
+            *(f"  {name:<{width}}  {clean(json.dumps(value))}" for name, value in facts["state"].items()),
+        ],
+    )
+    return 0
+
+
+def _call(args: argparse.Namespace, console: Console) -> int:
+    facts = Daemon(console).post("/api/v1/chain/call", _call_body(args))
+    console.result(facts, clean(json.dumps(facts["result"])))
+    return 0
+
+
+def _send(args: argparse.Namespace, console: Console) -> int:
+    args.dry_run = args.dry_run or args.simulate
+    spend(Daemon(console), console, args, "/api/v1/chain/send", _call_body(args))
+    return 0
+
+
+def _call_body(args: argparse.Namespace) -> dict[str, object]:
+    abi = None if args.abi is None else args.abi.expanduser().read_text("utf-8")
+    return {
+        "contract": args.address,
+        "function": args.function,
+        "arguments": args.arguments,
+        "abi": abi,
+        "value": args.value,
+    }
+
+
+def _deploy(args: argparse.Namespace, console: Console) -> int:
+    """Deploy, compare what came of it, and keep the addresses."""
+    daemon = Daemon(console)
+    facts = spend(daemon, console, args, "/api/v1/chain/deploy", {"holder": args.holder}, is_shown=False)
+    contracts = facts["quote"]["contracts"]
+    names = [f"  {name:<18}  {address}" for name, address in contracts.items()]
+    if args.dry_run:
+        console.result(facts, [*quote_lines(facts["quote"]), *names])
+        return 0
+    kept = daemon.post("/api/v1/chain/contracts", {"contracts": contracts})
+    console.result(
+        {**kept, "transactions": facts["transactions"]},
+        [*names, f"Compared byte for byte; written to {kept['file']}.", "Restart the node to use them."],
+    )
+    return 0
+
+
+def _verify(_: argparse.Namespace, console: Console) -> int:
+    facts = Daemon(console).post("/api/v1/chain/verify", {})
+    console.result(facts, f"The contracts on {facts['chain']} are this version's, byte for byte.")
+    return 0
+
+
+def _use(args: argparse.Namespace, console: Console) -> int:
+    from chain.contracts import read_contracts
+
+    daemon = Daemon(console)
+    chain_id = daemon.get("/api/v1/chain")["chain_id"]
+    if chain_id is None:
+        raise UsageError("no chain is configured: choose one with 'marina config set chain.profile'")
+    contracts = read_contracts(args.file.expanduser(), chain_id).named()
+    named = {name: "0x" + address.hex() for name, address in contracts.items()}
+    kept = daemon.post("/api/v1/chain/contracts", {"contracts": named})
+    console.result(kept, f"Compared byte for byte; written to {kept['file']}. Restart the node to use them.")
+    return 0
 
 
 def _dev(args: argparse.Namespace, console: Console) -> int:

@@ -1,12 +1,14 @@
-"""marina release: list, watch, update and withdraw what this node published."""
+"""marina release: list, watch, sell, update and withdraw what this node published."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from cli.api import Daemon
 from cli.console import Console, clean, human_date
+from cli.spend import add_spend_options, spend
 from marina.errors import NotPermittedError, UsageError
 
 
@@ -31,11 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     withdraw.add_argument("id")
     withdraw.add_argument("--reason", default="")
     withdraw.add_argument("--yes", action="store_true", help="do not ask")
+    _configure_market(actions)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run one of the actions."""
     daemon = Daemon(console)
+    if args.action in _MARKET:
+        return _market(daemon, args, console)
     if args.action == "list":
         return _list(daemon, console)
     if args.action == "status":
@@ -57,6 +62,59 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise NotPermittedError("not withdrawn: answer y, or pass --yes")
     facts = daemon.post(f"/api/v1/releases/{args.id}/withdraw", {"reason": args.reason})
     console.result(facts, f"{facts['release']} is withdrawn (version {facts['version']}).")
+    return 0
+
+
+_MARKET = ("register", "price", "splits")
+
+
+def _configure_market(actions: Any) -> None:
+    register = actions.add_parser(
+        "register", help="register a release or track on the chain, with prices and splits"
+    )
+    price = actions.add_parser("price", help="add a price, or switch one on or off")
+    splits = actions.add_parser("splits", help="share what is earned from now on in another way")
+    for each in (register, price, splits):
+        each.add_argument("id")
+    for each in (register, price):
+        each.add_argument("--price", metavar="AMOUNT", help="of one licence, like 0.50USDC; 0ETH is free")
+        each.add_argument(
+            "--period", default="forever", help="how long it lasts: 30d, 1y, or forever (default)"
+        )
+        each.add_argument(
+            "--kind", choices=("stream", "download"), default="stream", help="download opens both"
+        )
+    register.add_argument("--track-price", metavar="AMOUNT", help="price of each track by itself")
+    register.add_argument(
+        "--royalty", type=float, default=0.0, metavar="PERCENT", help="of resales (ERC-2981)"
+    )
+    for each in (register, splits):
+        each.add_argument(
+            "--split",
+            action="append",
+            default=[],
+            metavar="ACCOUNT=PERCENT%",
+            help="a collaborator's part; repeat",
+        )
+    price.add_argument("--disable", type=int, metavar="TERM", help="stop selling an offer")
+    price.add_argument("--enable", type=int, metavar="TERM", help="sell an offer again")
+    for each in (register, price, splits):
+        add_spend_options(each)
+
+
+def _market(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
+    body: dict[str, object] = {"target": args.id}
+    if args.action in ("register", "splits"):
+        body["splits"] = args.split
+    if args.action in ("register", "price") and args.price is not None:
+        body["terms"] = [{"price": args.price, "period": args.period, "kind": args.kind}]
+    if args.action == "register":
+        body["royalty_bps"] = round(args.royalty * 100)
+        if args.track_price is not None:
+            body["track_terms"] = [{"price": args.track_price, "period": args.period, "kind": args.kind}]
+    if args.action == "price":
+        body |= {"disable": args.disable, "enable": args.enable}
+    spend(daemon, console, args, f"/api/v1/market/{args.action}", body)
     return 0
 
 

@@ -1,0 +1,107 @@
+"""What every command that costs something does: show it, ask, sign exactly that, wait until it is mined."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cli.api import Daemon
+from cli.console import Console, clean
+from marina.errors import MarinaError, NetworkError, NotPermittedError
+
+_WAIT_S = 120.0
+_POLL_S = 20
+
+
+def add_spend_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all of these commands share."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    parser.add_argument(
+        "--max-fee", metavar="AMOUNT", help="the most that the network fees may be, like 0.01ETH"
+    )
+    parser.add_argument("--account", metavar="NAME", help="which account of this node pays (marina wallet)")
+
+
+def spend(
+    daemon: Daemon,
+    console: Console,
+    args: argparse.Namespace,
+    path: str,
+    body: Mapping[str, object],
+    *,
+    is_shown: bool = True,
+) -> dict[str, Any]:
+    """Ask for a quote, let the owner confirm it, send it and return what became of it.
+
+    Args:
+        daemon: the owner's node.
+        console: where it is shown and asked.
+        args: with the options of ``add_spend_options``.
+        path: of the request that answers a quote.
+        body: of that request.
+        is_shown: print the result; False leaves that to the caller, who finds it under ``quote``.
+
+    Raises:
+        NotPermittedError: the owner said no.
+        MarinaError: it would fail, or failed.
+    """
+    asked = {**body, "account": args.account, "max_fee": args.max_fee}
+    quote = daemon.post(path, asked)
+    lines = quote_lines(quote)
+    shown = {key: value for key, value in quote.items() if key != "confirm"}
+    if args.dry_run:
+        facts = {"quote": shown, "dry_run": True, "transactions": []}
+        if is_shown:
+            console.result(facts, lines)
+        return facts
+    if not console.is_json:
+        for line in lines:
+            console.hint(line)
+    if not args.yes and not console.ask("Pay and send?" if quote["spend"] else "Send?"):
+        raise NotPermittedError("nothing was sent: answer y, or pass --yes")
+    sent = daemon.post("/api/v1/wallet/confirm", {"confirm": quote["confirm"]})["items"]
+    done = [_settled(daemon, console, each) for each in sent]
+    facts = {"transactions": done, "quote": shown}
+    if is_shown:
+        console.result(facts, [_line(each) for each in done])
+    return facts
+
+
+def quote_lines(quote: Mapping[str, Any]) -> list[str]:
+    """Return what the owner reads before saying yes."""
+    lines = [clean(each["summary"]) for each in quote["transactions"]]
+    fee = f"network fee at most {quote['fee_max']} on {quote['chain']}, paid by {quote['account']}"
+    if quote["spend"]:
+        left = ", ".join(quote["left_today"])
+        lines.append(f"  total {' + '.join(quote['spend'])}; {fee} (limit today: {left} left)")
+    else:
+        lines.append(f"  {fee}")
+    return lines
+
+
+def _settled(daemon: Daemon, console: Console, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Wait until a transaction is mined and this node has seen what it did."""
+    ends_s = time.monotonic() + (console.timeout_s or _WAIT_S)
+    while True:
+        found: dict[str, Any] = daemon.get(f"/api/v1/transactions/{sent['id']}", wait_s=_POLL_S)
+        if found["status"] in ("mined", "confirmed"):
+            return found
+        if found["status"] in ("failed", "cancelled"):
+            raise MarinaError(found["reason"] or "the transaction failed")
+        if time.monotonic() > ends_s:
+            raise NetworkError(
+                f"transaction {found['id'][:12]} is not mined yet; it is followed on and not sent twice: "
+                f"look with 'marina tx show {found['id'][:12]}'"
+            )
+        console.hint(f"tx {found['hash']} {found['status']} …")
+
+
+def _line(done: Mapping[str, Any]) -> str:
+    wanted = done["confirmations_wanted"]
+    return (
+        f"tx {done['hash']} {done['status']} {min(done['confirmations'], wanted)}/{wanted}, fee {done['fee']}"
+        f"  {clean(done['summary'])}"
+    )
