@@ -94,8 +94,8 @@ class DevChain:
                 text=True,
             )
             assert self.process.stdout is not None
-            # Ends with the process at the latest; a test that hangs here is ended by its own timeout.
-            line = self.process.stdout.readline()
+            with self.process.stdout as out:
+                line = out.readline()  # all it prints; ends with the process at the latest
             self.ready_s = time.monotonic() - started_s
             said.seek(0)
             assert line, f"the chain did not start: {said.read()}"
@@ -126,20 +126,12 @@ class DevChain:
         assert self.process is not None
         self.process.kill()
         self.process.wait(timeout=START_S)
-        self._close()
 
     def stop(self) -> float:
         """Ask it to stop and return the seconds it took; does nothing when it does not run."""
         if self.process is None or self.process.poll() is not None:
             return 0.0
-        took_s = end(self.process)  # type: ignore[arg-type]
-        self._close()
-        return took_s
-
-    def _close(self) -> None:
-        assert self.process is not None
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        return end(self.process)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
