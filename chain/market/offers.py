@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from chain.amount import Amount
 from chain.market.currencies import Currencies
 from chain.reader import ContractReader
-from marina.errors import NotFoundError
-from marina.ids import Account
+from marina.errors import NotFoundError, NotPermittedError
+from marina.ids import Account, account_text
 
 STREAM, DOWNLOAD = 1, 2
 KINDS = {STREAM: "stream", DOWNLOAD: "download"}
@@ -110,6 +110,20 @@ class Offers:
             owner, content, splits_hash, release, _royalty, version, is_active, is_blocked, _since,
         ) = await self._reader.read("TrackRegistry", "record", thing)  # fmt: skip
         return Rights(thing, owner, splits_hash, release, is_active, is_blocked, version, content)
+
+    async def owned(self, thing: bytes, account: Account) -> Rights:
+        """Return the rights that an account holds.
+
+        Raises:
+            NotFoundError: it is not registered.
+            NotPermittedError: somebody else holds them.
+        """
+        rights = await self.rights(thing)
+        if rights is None:
+            raise NotFoundError("it is not registered on this chain: 'marina release register' does that")
+        if rights.owner != account:
+            raise NotPermittedError(f"it belongs to {account_text(rights.owner)}: only that account may")
+        return rights
 
     async def of(self, thing: bytes) -> tuple[Offer, ...]:
         """Return every term of an id, disabled ones too."""

@@ -58,6 +58,7 @@ class MarketRoutes:
         """Answer what adding terms, or switching one on or off, would do, and its code."""
         chain, artist = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
+        await chain.offers.owned(thing.id, artist)
         drafts = await self._priced(ctx, thing.id, "terms", thing.title)
         for name, is_sold in (("disable", False), ("enable", True)):
             if name in ctx.body:
@@ -70,6 +71,7 @@ class MarketRoutes:
         """Answer what sharing later earnings in another way would do, and its code."""
         chain, artist = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
+        await chain.offers.owned(thing.id, artist)
         parts = parse_splits(ctx.body.texts("splits", items_max=32, bytes_max=128), artist, self._chain)
         drafts = [
             chain.selling.share(each.id, parts, title=each.title)
@@ -269,6 +271,7 @@ class MarketRoutes:
         """Answer what making an edition would do, and its code."""
         chain, artist = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
+        await chain.offers.owned(thing.id, artist)
         price = parse_amount(
             ctx.body.text("price", bytes_max=100), await chain.currencies.all(), is_zero_allowed=True
         )
