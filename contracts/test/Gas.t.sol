@@ -4,8 +4,9 @@ pragma solidity 0.8.37;
 import {Fixture, Split} from "./Fixture.sol";
 import {MusicLicensing} from "../src/MusicLicensing.sol";
 
-/// @notice What transactions cost, as a chain counts it: run with isolation, so that every call is a transaction of
-/// its own with cold storage and 21,000 gas of its own.
+/// @notice What transactions cost, as a chain counts it: isolated, so that every call is a transaction of its own with
+/// cold storage and 21,000 gas of its own.
+/// forge-config: default.isolate = true
 contract GasTest is Fixture {
     bytes32 id;
 

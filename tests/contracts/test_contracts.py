@@ -27,7 +27,6 @@ def test_the_contracts_pass_their_tests_at_the_committed_gas(toolchain: Toolchai
         toolchain.forge,
         "test",
         "--offline",
-        "--isolate",
         "--gas-snapshot-check=true",
         "--gas-snapshot-emit=false",
         timeout_s=FORGE_S,
