@@ -10,7 +10,7 @@ of a fresh index. Source: design, contracts §2.2 "Events"; EIP-234.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,8 +32,11 @@ log = logging.getLogger("marina.chain.indexer")
 WINDOW_BLOCKS = 128
 """How many of the last blocks can be taken back; a deeper re-organisation is indexed from the start."""
 CHUNK_BLOCKS = 1000
-LOGS_MAX = 20_000
-"""Most logs that one answer may hold before its range is halved."""
+LOGS_MAX = 5000
+"""More logs in one answer than this, and the next range is half as long."""
+_PART_LOGS = 1000
+_GROWTH = 8
+"""A range grows by an eighth after each answer with room to spare: a limit is not run into at once again."""
 _HEADERS_AT_ONCE = 50
 _LOGS_AT_ONCE = 16
 _TURN = 64
@@ -285,13 +288,17 @@ class Indexer:
                 self._halve()  # a smaller answer may pass next time
                 raise
             else:
-                if len(logs) <= LOGS_MAX or not self._halve():
-                    break
+                break
         numbers = sorted({each.block for each in logs} | {end})
         headers = {each.ref.number: each for each in await self._headers(numbers)}
-        changes = await self._changes(logs, headers)
-        await self._store.append_old(genesis, headers[end].ref, changes)
-        self._chunk = min(self._config.chunk_blocks, self._chunk * 2)
+        for part in _parts(logs):
+            changes = await self._changes(part, headers)
+            last_block = end if part[-1:] == logs[-1:] else part[-1].block
+            await self._store.append_old(genesis, headers[last_block].ref, changes)
+        if len(logs) > LOGS_MAX:
+            self._halve()
+        elif len(logs) < LOGS_MAX // 2:
+            self._chunk = min(self._config.chunk_blocks, self._chunk + self._chunk // _GROWTH + 1)
         return headers[end].ref
 
     async def _index_new(
@@ -370,6 +377,22 @@ class Indexer:
             if isinstance(answer, RpcError):
                 raise answer
         return answers
+
+
+def _parts(logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
+    """Yield logs in parts that end where a block ends; one empty part if there are none.
+
+    A part is stored at once: many rows that are alive together cost more than each of them.
+    """
+    start = 0
+    while start + _PART_LOGS < len(logs):
+        stop = start + _PART_LOGS
+        while stop < len(logs) and logs[stop].block == logs[stop - 1].block:
+            stop += 1
+        yield logs[start:stop]
+        start = stop
+    if start < len(logs) or not logs:
+        yield logs[start:]
 
 
 def _parse_logs(answer: object, first: int, last: int) -> list[Log]:

@@ -14,6 +14,7 @@ from chain.index.rows import (
     Units,
     amount,
     changing,
+    deriving,
     key,
     making,
     marking,
@@ -138,7 +139,7 @@ def _sold(event: Event, time_s: int) -> Sequence[Change]:
     at = place(block, event.log.index)
     sale_key = key(EDITION_SALES, number, at)
 
-    def make(_old: EditionSaleRow | None, others: Sequence[Any]) -> EditionSaleRow:
+    def make(others: Sequence[Any]) -> EditionSaleRow:
         return EditionSaleRow(
             edition_id=number,
             receiver=said["to"],
@@ -152,7 +153,7 @@ def _sold(event: Event, time_s: int) -> Sequence[Change]:
         )
 
     return [
-        making(EditionSaleRow, sale_key, make, (key(EDITIONS, number), EditionRow)),
+        deriving(EditionSaleRow, sale_key, make, (key(EDITIONS, number), EditionRow)),
         marking(key(PAID_BY, said["payer"], at), sale_key),
     ]
 

@@ -18,6 +18,7 @@ from chain.index.rows import (
     Units,
     amount,
     changing,
+    deriving,
     key,
     making,
     marking,
@@ -208,7 +209,7 @@ def _paused(event: Event, _: int) -> Sequence[Change]:
 def _term_added(event: Event, _: int) -> Sequence[Change]:
     said, block = event.values, event.log.block
 
-    def make(_old: TermRow | None, others: Sequence[Any]) -> TermRow:
+    def make(others: Sequence[Any]) -> TermRow:
         return TermRow(
             id=said["id"],
             term_id=said["termId"],
@@ -220,7 +221,7 @@ def _term_added(event: Event, _: int) -> Sequence[Change]:
             block=block,
         )
 
-    return [making(TermRow, _term_key(event), make, (key(TOKENS, bytes((said["token"],))), TokenRow))]
+    return [deriving(TermRow, _term_key(event), make, (key(TOKENS, bytes((said["token"],))), TokenRow))]
 
 
 def _term_enabled(event: Event, _: int) -> Sequence[Change]:
@@ -254,7 +255,7 @@ def _purchased(event: Event, time_s: int) -> Sequence[Change]:
             block=block,
         )
 
-    def sale(_old: SaleRow | None, others: Sequence[Any]) -> SaleRow:
+    def sale(others: Sequence[Any]) -> SaleRow:
         return SaleRow(
             id=said["trackId"],
             licence_id=said["licenceId"],
@@ -274,7 +275,7 @@ def _purchased(event: Event, time_s: int) -> Sequence[Change]:
         making(LicenceRow, key(LICENCES, said["licenceId"]), licence, term),
         marking(key(LICENCES_OF, said["licensee"], said["licenceId"])),
         marking(key(LICENCES_FOR, said["trackId"], said["licenceId"])),
-        making(SaleRow, sale_key, sale, term, fee),
+        deriving(SaleRow, sale_key, sale, term, fee),
         marking(key(PAID_BY, said["payer"], place(block, event.log.index)), sale_key),
         accrued_change(
             said["trackId"],

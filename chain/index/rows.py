@@ -67,16 +67,23 @@ def making(
     return Change(row_key, cls, make, reads)
 
 
+def deriving(
+    cls: type[R], row_key: bytes, make: Callable[[Sequence[Any]], R], *reads: tuple[bytes, type]
+) -> Change:
+    """Return the change that stores a record made from other rows, whatever was there."""
+    return Change(row_key, cls, lambda _, others: make(others), reads, True)
+
+
 def putting(row_key: bytes, row: object) -> Change:
     """Return the change that stores a record, whatever was there."""
-    return Change(row_key, type(row), lambda _old, _others: row)
+    return Change(row_key, type(row), lambda _old, _others: row, (), True)
 
 
 def marking(row_key: bytes, target: bytes = b"") -> Change:
     """Return the change that stores an entry of an index by another key, which may name the row's own."""
-    return Change(row_key, None, lambda _old, _others: target)
+    return Change(row_key, None, lambda _old, _others: target, (), True)
 
 
 def removing(row_key: bytes, cls: type | None = None) -> Change:
     """Return the change that removes a row."""
-    return Change(row_key, cls, lambda _old, _others: None)
+    return Change(row_key, cls, lambda _old, _others: None, (), True)

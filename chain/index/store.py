@@ -46,12 +46,14 @@ class Change(NamedTuple):
         cls: record that the row holds; None for plain bytes.
         update: makes its new value.
         reads: (key, record) of other rows that ``update`` looks at, as they are at that moment.
+        is_blind: it does not look at the old value, which is then read only where it may come back.
     """
 
     key: bytes
     cls: type | None
     update: Update
     reads: tuple[tuple[bytes, type], ...] = ()
+    is_blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class IndexStore:
             end: the last of the blocks; its hash is kept, so that newer blocks can be taken back to it.
             changes: of all the blocks, in order.
         """
-        rows = await self._overlay(changes)
+        rows = await self._overlay(changes, is_undoable=False)
 
         def work() -> list[tuple[bytes, bytes | None]]:
             rows.apply(changes)
@@ -174,7 +176,7 @@ class IndexStore:
             blocks: in order, the first behind the cursor.
             kept_from: forget how to take back blocks before this number.
         """
-        rows = await self._overlay([change for each in blocks for change in each.changes])
+        rows = await self._overlay([change for each in blocks for change in each.changes], is_undoable=True)
 
         def work() -> list[tuple[bytes, bytes | None]]:
             batch: list[tuple[bytes, bytes | None]] = []
@@ -233,11 +235,14 @@ class IndexStore:
             return work()
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
-    async def _overlay(self, changes: Sequence[Change]) -> _Overlay:
-        keys = list(
-            dict.fromkeys(key for each in changes for key in (each.key, *(at for at, _ in each.reads)))
-        )
-        return _Overlay(dict(zip(keys, await self.get_many(keys), strict=True)))
+    async def _overlay(self, changes: Sequence[Change], *, is_undoable: bool) -> _Overlay:
+        keys: dict[bytes, None] = {}
+        for each in changes:
+            if is_undoable or not each.is_blind:
+                keys[each.key] = None
+            keys.update(dict.fromkeys(at for at, _ in each.reads))
+        wanted = list(keys)
+        return _Overlay(dict(zip(wanted, await self.get_many(wanted), strict=True)))
 
     async def _forget_below(self, number: int) -> list[tuple[bytes, bytes | None]]:
         """Return the deletion of every hash and undo record of blocks below a number."""
@@ -259,8 +264,9 @@ class _Overlay:
     def apply(self, changes: Sequence[Change]) -> dict[bytes, Row]:
         """Change rows and return the former value of each changed one."""
         former: dict[bytes, Row] = {}
-        for key, cls, update, reads in changes:
-            before = self._get(key, cls)
+        for key, cls, update, reads, is_blind in changes:
+            is_unread = is_blind and key not in self._stored
+            before = None if is_unread else self._get(key, cls)
             former.setdefault(key, before)
             self._rows[key] = update(before, [self._get(at, kind) for at, kind in reads])
         self._changed.update(dict.fromkeys(former))

@@ -20,18 +20,23 @@ from pathlib import Path
 
 from tools.bench.child import ROOT
 from tools.bench.report import (
+    AREA_CONTRACTS,
     AREA_SONG,
+    BINDING,
     FETCH_RAW,
     FETCH_TORRENT,
     FETCH_TWO,
     IDLE_CPU,
     IDLE_MEMORY,
+    INDEXING,
+    LICENCE_CHECK,
     MEMORY_FETCH_1,
     MEMORY_FETCH_4,
     MEMORY_FETCH_SAME,
     MEMORY_SEED_1,
     MEMORY_SEED_4,
     MEMORY_SEED_SAME,
+    READ_WEB3,
     SEARCH_HITS,
     SEARCH_P95,
     SEED_KUBO,
@@ -89,6 +94,12 @@ SECTIONS = (
     ),
     Section(AREA_SONG, "idle", "tools.bench.idle", (IDLE_MEMORY, IDLE_CPU)),
     Section(AREA_SONG, "search", "tools.bench.search", (SEARCH_P95, SEARCH_HITS)),
+    Section(
+        AREA_CONTRACTS,
+        "chain-read",
+        "tools.bench.chain_read",
+        (INDEXING, READ_WEB3, LICENCE_CHECK, BINDING),
+    ),
 )
 
 

@@ -28,16 +28,10 @@ from storage.identity.device import DeviceKey
 from storage.kv import LevelKv
 from tests.support.anvil import BINARIES, Anvil, anvil
 from tools.bench.child import ROOT
-from tools.bench.report import Goal, Measurement, not_measured
+from tools.bench.report import BINDING, INDEXING, LICENCE_CHECK, READ_WEB3, Measurement, not_measured
 from tools.bench.scale import Bench
 from tools.bench.stats import percentile
 
-AREA_CONTRACTS = "contracts"
-INDEXING = Goal(AREA_CONTRACTS, "indexing of purchases", "events/s", 5000, None, is_floor=True)
-READ_WEB3 = Goal(AREA_CONTRACTS, "contract read through web3, loopback, p50", "ms", 6, 3, is_floor=False)
-CHECK_RAW = Goal(AREA_CONTRACTS, "guardian's licence check, loopback, p50", "ms", 1.5, 1, is_floor=False)
-BINDING = Goal(AREA_CONTRACTS, "binding verification, one core", "1/s", 2000, None, is_floor=True)
-GOALS = (INDEXING, READ_WEB3, CHECK_RAW, BINDING)
 _PER_BLOCK = 25
 
 
@@ -50,7 +44,7 @@ def measure(bench: Bench) -> Iterator[Measurement]:
                 functools.partial(_reads, node, bench.count(1000, least=200)), strict_exception_groups=True
             )
     else:
-        yield from not_measured((READ_WEB3, CHECK_RAW), "anvil is not installed: npm ci in contracts/")
+        yield from not_measured((READ_WEB3, LICENCE_CHECK), "anvil is not installed: npm ci in contracts/")
     yield _bindings(bench.count(6000, least=1000))
 
 
@@ -128,7 +122,8 @@ async def _reads(node: Anvil, count: int) -> list[Measurement]:
     found = [
         Measurement(READ_WEB3, *await _timed(read, count, "MusicLicensing.feeBps from anvil")),
         Measurement(
-            CHECK_RAW, *await _timed(check, count, "licenceOf and keybox at one block, one batch to anvil")
+            LICENCE_CHECK,
+            *await _timed(check, count, "licenceOf and keybox of one block, in a batch, anvil"),
         ),
     ]
     await rpc.aclose()

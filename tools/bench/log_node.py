@@ -33,7 +33,7 @@ class Ledger:
         first = "0x" + topic(entry).hex()
         plain = [abi_type(each) for each in entry["inputs"] if not each["indexed"]]
         address = "0x" + CONTRACTS.licensing.hex()
-        self.logs: dict[int, list[dict[str, Any]]] = {}
+        self.logs: dict[int, list[str]] = {}
         for number in range(events):
             block = 1 + number // per_block
             buyer = hashlib.sha256(b"buyer %d" % number).digest()[:20]
@@ -41,17 +41,19 @@ class Ledger:
             licence = hashlib.sha256(buyer + track).digest()
             data = encode(plain, [buyer, 0, 1, 10**15, track[::-1], GENESIS_S + 10**8])
             self.logs.setdefault(block, []).append(
-                {
-                    "address": address,
-                    "topics": [first, _hex(licence), _hex(track), _hex(bytes(12) + buyer)],
-                    "data": _hex(data),
-                    "blockNumber": hex(block),
-                    "blockHash": self.hash(block),
-                    "transactionHash": _hex(hashlib.sha256(licence).digest()),
-                    "transactionIndex": "0x0",
-                    "logIndex": hex(number % per_block),
-                    "removed": False,
-                }
+                json.dumps(
+                    {
+                        "address": address,
+                        "topics": [first, _hex(licence), _hex(track), _hex(bytes(12) + buyer)],
+                        "data": _hex(data),
+                        "blockNumber": hex(block),
+                        "blockHash": self.hash(block),
+                        "transactionHash": _hex(hashlib.sha256(licence).digest()),
+                        "transactionIndex": "0x0",
+                        "logIndex": hex(number % per_block),
+                        "removed": False,
+                    }
+                )
             )
 
     @staticmethod
@@ -59,8 +61,14 @@ class Ledger:
         """Return a block's hash."""
         return _hex(hashlib.sha256(b"block %d" % block).digest())
 
-    def answer(self, method: str, params: list[Any]) -> Any:
-        """Return the result of one call."""
+    def answer(self, method: str, params: list[Any]) -> str:
+        """Return the result of one call as JSON."""
+        if method == "eth_getLogs" and "blockHash" not in params[0]:
+            wanted = range(int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16) + 1)
+            return "[" + ",".join(each for block in wanted for each in self.logs.get(block, ())) + "]"
+        return json.dumps(self._small(method, params))
+
+    def _small(self, method: str, params: list[Any]) -> Any:
         if method == "eth_chainId":
             return hex(31337)
         if method == "eth_blockNumber":
@@ -73,11 +81,8 @@ class Ledger:
                 "parentHash": self.hash(number - 1) if number else "0x" + "00" * 32,
                 "timestamp": hex(GENESIS_S + 2 * number),
             }
-        if method == "eth_getLogs" and "blockHash" in params[0]:
-            return []  # the newest blocks hold no event
         if method == "eth_getLogs":
-            wanted = range(int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16) + 1)
-            return [each for block in wanted for each in self.logs.get(block, ())]
+            return []  # the newest blocks hold no event
         raise ValueError(method)
 
 
@@ -98,10 +103,11 @@ def main(events: int, per_block: int) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             many = asked if isinstance(asked, list) else [asked]
             answers = [
-                {"jsonrpc": "2.0", "id": each["id"], "result": ledger.answer(each["method"], each["params"])}
+                f'{{"jsonrpc":"2.0","id":{json.dumps(each["id"])},'
+                f'"result":{ledger.answer(each["method"], each["params"])}}}'
                 for each in many
             ]
-            body = json.dumps(answers if isinstance(asked, list) else answers[0]).encode()
+            body = (f"[{','.join(answers)}]" if isinstance(asked, list) else answers[0]).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 AREA_SONG = "song"
+AREA_CONTRACTS = "contracts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ def _song(name: str, unit: str, must: float, stretch: float | None = None, *, fl
     return Goal(AREA_SONG, name, unit, must, stretch, floor)
 
 
+def _contracts(
+    name: str, unit: str, must: float, stretch: float | None = None, *, floor: bool = False
+) -> Goal:
+    return Goal(AREA_CONTRACTS, name, unit, must, stretch, floor)
+
+
 MEMORY_SPREAD_MIB = 8.0
 """How far the growth for 1 GiB and for 4 GiB may differ and still count as the same."""
 
@@ -69,6 +76,10 @@ IDLE_CPU = _song("idle daemon, share of a core", "%", 2)
 VERSION = _song("marina --version", "s", 0.3, 0.15)
 SEARCH_P95 = _song("search of 100,000 tracks, one typo, p95", "ms", 10, 5)
 SEARCH_HITS = _song("search of 100,000 tracks, one typo, hit@10", "share", 0.95, floor=True)
+INDEXING = _contracts("indexing of purchases", "events/s", 5000, floor=True)
+READ_WEB3 = _contracts("contract read through web3, loopback, p50", "ms", 6, 3)
+LICENCE_CHECK = _contracts("guardian's licence check, loopback, p50", "ms", 1.5, 1)
+BINDING = _contracts("binding verification, one core", "1/s", 2000, floor=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,9 @@ def test_lists_and_texts_come_back_as_they_were(calls, description):
 
 @given(
     st.sampled_from(["address", "bool", "uint8", "uint40", "uint96", "uint256", "bytes1", "bytes32"]),
-    st.integers(0, 2**256 - 1) | st.integers(0, 300) | st.integers(1, 2**32 - 1).map(lambda each: each << 224),
+    st.integers(0, 2**256 - 1)
+    | st.integers(0, 300)
+    | st.integers(1, 2**32 - 1).map(lambda each: each << 224),
 )
 def test_words_are_decoded_by_hand_as_by_eth_abi(kind, number):
     word = number.to_bytes(32)

@@ -261,12 +261,29 @@ async def test_a_range_with_too_many_logs_is_halved_and_grows_again():
     assert await rows(index) == await fresh_rows(chain)
 
 
-async def test_an_answer_with_too_many_logs_is_asked_again_in_parts(monkeypatch):
+async def test_after_an_answer_with_many_logs_the_next_range_is_shorter(monkeypatch):
     rng = Random(10)
     chain = MemoryChain(PLACES)
     grow(chain, rng, 800)
     known = await fresh_rows(chain)
-    monkeypatch.setattr(indexer_module, "LOGS_MAX", 40)
+    asked = []
+    for limit in (5000, 40):
+        monkeypatch.setattr(indexer_module, "LOGS_MAX", limit)
+        chain.calls.clear()
+        index = make(chain, chunk_blocks=200)
+        await index.catch_up()
+        assert await rows(index) == known
+        asked.append(chain.calls["eth_getLogs"])
+    assert asked[1] > asked[0] + 3
+
+
+@pytest.mark.parametrize("part", [1, 2, 7, 100])
+async def test_parts_of_an_answer_end_where_blocks_end(part, monkeypatch):
+    rng = Random(13)
+    chain = MemoryChain(PLACES)
+    grow(chain, rng, 300)
+    known = await fresh_rows(chain)
+    monkeypatch.setattr(indexer_module, "_PART_LOGS", part)
     assert await fresh_rows(chain) == known
 
 
