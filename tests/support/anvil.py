@@ -100,14 +100,18 @@ class Anvil:
 
 
 @contextlib.contextmanager
-def anvil() -> Iterator[Anvil]:
-    """Run a fresh node with the contracts deployed while the block runs."""
+def anvil(hardfork: str = "cancun") -> Iterator[Anvil]:
+    """Run a fresh node with the contracts deployed while the block runs.
+
+    Args:
+        hardfork: rules of its EVM; the contracts are compiled for cancun.
+    """
     found = sorted(BINARIES.glob("anvil-*/bin/anvil"))
     if not found:
         pytest.skip("anvil is not installed: run npm ci in contracts/")
     port = free_port()
     process = subprocess.Popen(
-        [str(found[0]), "--port", str(port), "--silent", "--hardfork", "cancun"],
+        [str(found[0]), "--port", str(port), "--silent", "--hardfork", hardfork],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
