@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import httpx
@@ -13,15 +14,22 @@ import trio
 
 from chain.errors import ChainUnavailableError, RpcError, WrongChainError
 from chain.profiles import ChainProfile, masked
+from marina.jsontext import load_json
 
 log = logging.getLogger("marina.chain")
 
 BODY_BYTES_MAX = 32 << 20
-DEPTH_MAX = 64
+_PARSE_HERE_BYTES_MAX = 128 << 10
+"""A longer answer is parsed in a worker thread, so that it holds up nothing else."""
 _MESSAGE_CHARS_MAX = 300
 _RETRY_AFTER_S_MAX = 60.0
-_RATE_LIMITED = (429, -32005)
-"""HTTP status and JSON-RPC code with which providers ask for a pause."""
+_TOO_MANY_REQUESTS = 429
+_LIMIT_EXCEEDED = -32005
+"""EIP-1474 "limit exceeded": providers send it for too many requests, and for too many results too."""
+_PACE_WORDS = ("rate", "request count", "too many requests", "per second", "quota", "capacity")
+
+# A compressed answer could unfold to any size before it is measured.
+_HEADERS = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
 
 Call = tuple[str, Sequence[object]]
 """(method, parameters) of one JSON-RPC request."""
@@ -76,6 +84,7 @@ class Endpoint:
         self._next_id = 0
         self.fault = ""
         self.not_before_s = 0.0
+        self.paused_until_s = 0.0
 
     def __repr__(self) -> str:
         return f"Endpoint({self.address})"
@@ -132,8 +141,11 @@ class Endpoint:
         body = json.dumps(requests if len(requests) > 1 else requests[0], separators=(",", ":"))
         raw = await self._post(body.encode())
         try:
-            answers = _parse(raw)
-        except (ValueError, RecursionError) as err:
+            if len(raw) <= _PARSE_HERE_BYTES_MAX:
+                answers = _parse(raw)
+            else:
+                answers = await trio.to_thread.run_sync(_parse, raw)
+        except ValueError as err:
             what = "a web page" if raw.lstrip()[:1] == b"<" else "something that is no JSON"
             raise self._failed(f"answers with {what}: is it the address of a JSON-RPC endpoint?") from err
         results = self._match(answers if isinstance(answers, list) else [answers], first, len(calls))
@@ -141,29 +153,34 @@ class Endpoint:
         return results
 
     def _match(self, answers: list[Any], first: int, count: int) -> list[Any]:
-        by_id = {each.get("id"): each for each in answers if isinstance(each, dict)}
-        if len(answers) == 1 and None in by_id and "error" in by_id[None]:
-            raise self._refusal(by_id[None]["error"])
-        found: list[Any] = []
-        for number in range(first, first + count):
-            answer = by_id.get(number)
-            if answer is None or ("result" not in answer and "error" not in answer):
-                raise self._failed("answers something else than was asked")
-            if answer.get("error") is None:
-                found.append(answer.get("result"))
-                continue
-            refusal = self._refusal(answer["error"])
-            if isinstance(refusal, EndpointFailedError):
-                raise refusal
-            found.append(refusal)
-        return found
+        whole = self._refused_whole(answers)
+        if whole is not None:
+            return [RpcError(whole.rpc_code, whole.message, whole.data) for _ in range(count)]
+        by_id = {each["id"]: each for each in answers if isinstance(each, dict) and _is_id(each.get("id"))}
+        if len(answers) != count or set(by_id) != set(range(first, first + count)):
+            raise self._failed("answers something else than was asked")
+        return [self._result(by_id[number]) for number in range(first, first + count)]
 
-    def _refusal(self, error: object) -> RpcError | EndpointFailedError:
+    def _refused_whole(self, answers: list[Any]) -> RpcError | None:
+        """Return the refusal of a request that was not even read, as of batches where there are none."""
+        only = answers[0] if len(answers) == 1 else None
+        if not isinstance(only, dict) or only.get("id") is not None or only.get("error") is None:
+            return None
+        return self._refusal(only["error"])
+
+    def _result(self, answer: dict[str, Any]) -> Any:
+        if answer.get("error") is not None:
+            return self._refusal(answer["error"])
+        if "result" not in answer:
+            raise self._failed("answers neither a result nor an error")
+        return answer["result"]
+
+    def _refusal(self, error: object) -> RpcError:
         if not isinstance(error, dict):
-            return self._failed("answers an error without words")
+            raise self._failed("answers an error without words")
         code, words = error.get("code"), clean(error.get("message"))
-        if code in _RATE_LIMITED:
-            return self._failed(f"asks for a pause ({words})", pause_s=1.0)
+        if code == _TOO_MANY_REQUESTS or (code == _LIMIT_EXCEEDED and _is_about_pace(words)):
+            raise self._failed(f"asks for a pause ({words})", pause_s=1.0)
         data = error.get("data")
         if isinstance(data, dict):  # some wrap it once more
             data = data.get("data")
@@ -176,11 +193,9 @@ class Endpoint:
     async def _post(self, body: bytes) -> bytes:
         try:
             with trio.fail_after(self._timeout_s):
-                async with self._open().stream(
-                    "POST", self._url, content=body, headers={"content-type": "application/json"}
-                ) as reply:
+                async with self._open().stream("POST", self._url, content=body, headers=_HEADERS) as reply:
                     raw = bytearray()
-                    async for part in reply.aiter_bytes():
+                    async for part in reply.aiter_raw():
                         raw += part
                         if len(raw) > BODY_BYTES_MAX:
                             raise self._failed(f"answers with more than {BODY_BYTES_MAX >> 20} MiB")
@@ -188,6 +203,8 @@ class Endpoint:
             raise self._failed(f"did not answer within {self._timeout_s:g} s") from err
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as err:
             raise self._failed(f"cannot be reached ({type(err).__name__})") from err
+        if reply.headers.get("content-encoding", "identity") != "identity":
+            raise self._failed("compresses its answers although it was asked not to")
         if reply.status_code in {429, 503}:
             raise self._failed("asks for a pause", pause_s=_retry_after_s(reply.headers.get("retry-after")))
         if reply.status_code in (401, 403):
@@ -222,14 +239,24 @@ def clean(words: object) -> str:
 
 
 def _parse(raw: bytes) -> Any:
-    value = json.loads(raw)
+    value = load_json(raw)
     if not isinstance(value, (dict, list)):
         raise ValueError("neither an object nor a list")
     return value
 
 
+def _is_id(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_about_pace(words: str) -> bool:
+    lowered = words.lower()
+    return any(each in lowered for each in _PACE_WORDS)
+
+
 def _retry_after_s(header: str | None) -> float:
     try:
-        return min(max(float(header or 1.0), 0.1), _RETRY_AFTER_S_MAX)
+        asked_s = float(header or 1.0)
     except ValueError:  # an HTTP date: rare, and no reason to parse one
         return 1.0
+    return min(max(asked_s, 0.1), _RETRY_AFTER_S_MAX) if isfinite(asked_s) else 1.0

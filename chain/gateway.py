@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chain.errors import RpcError
+from chain.errors import ChainUnavailableError, RpcError
 from chain.provider import make_web3
 from chain.revert import is_revert, reverted
 from chain.rpc import RpcPool
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 _FEE_BLOCKS = 10
 _FEE_PERCENTILE = 50.0
+_GAS_MIN, _GAS_MAX = 21_000, 1_000_000_000
+_FEE_WEI_MAX = 10**15
+"""A million gwei for one gas: no chain has asked for so much, and an endpoint that says so is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,10 @@ class FeeMarket:
 
 
 class Gateway:
-    """One chain. web3 is loaded at the first use, not before."""
+    """One chain. web3 is loaded at the first use, not before.
+
+    Every method raises ``ChainUnavailableError`` when no endpoint gives an answer that has a sense.
+    """
 
     def __init__(self, rpc: RpcPool) -> None:
         self.rpc = rpc
@@ -95,31 +103,42 @@ class Gateway:
 
     async def head(self) -> int:
         """Return the number of the newest block."""
-        return int(await self.web3.eth.get_block_number())
+        with _sense("eth_blockNumber"):
+            return _natural(await self.web3.eth.get_block_number())
 
     async def block_hash(self, number: int) -> bytes | None:
         """Return the hash of the block with a number, None if there is none."""
         from web3.exceptions import BlockNotFound
 
-        try:
-            block = await self.web3.eth.get_block(number)
-        except BlockNotFound:
-            return None
-        return bytes(block["hash"])
+        with _sense("eth_getBlockByNumber"):
+            try:
+                block = await self.web3.eth.get_block(number)
+            except BlockNotFound:
+                return None
+            return _hash(block["hash"])
 
     async def balance(self, account: Account, block: int | str = "latest") -> int:
         """Return an account's native coin in wei."""
-        return int(await self.web3.eth.get_balance(account_text(account), block))
+        with _sense("eth_getBalance"):
+            return _natural(await self.web3.eth.get_balance(account_text(account), block))
 
     async def nonce(self, account: Account, block: int | str = "latest") -> int:
         """Return how many transactions of an account are in the chain up to a block."""
-        return int(await self.web3.eth.get_transaction_count(account_text(account), block))
+        with _sense("eth_getTransactionCount"):
+            found = _natural(await self.web3.eth.get_transaction_count(account_text(account), block))
+        if found >= 2**64 - 1:  # EIP-2681
+            raise _senseless("eth_getTransactionCount")
+        return found
 
     async def fees(self) -> FeeMarket:
         """Return what blocks ask for now (EIP-1559)."""
-        found = await self.web3.eth.fee_history(_FEE_BLOCKS, "latest", [_FEE_PERCENTILE])
-        tips = sorted(int(each[0]) for each in found.get("reward") or [] if each)
-        return FeeMarket(int(found["baseFeePerGas"][-1]), tips[len(tips) // 2] if tips else 0)
+        with _sense("eth_feeHistory"):
+            found = await self.web3.eth.fee_history(_FEE_BLOCKS, "latest", [_FEE_PERCENTILE])
+            tips = sorted(_natural(each[0]) for each in found.get("reward") or [] if each)
+            market = FeeMarket(_natural(found["baseFeePerGas"][-1]), tips[len(tips) // 2] if tips else 0)
+        if market.base_wei > _FEE_WEI_MAX:
+            raise _senseless("eth_feeHistory")
+        return market
 
     async def call(self, message: Message, block: int | str = "latest") -> bytes:
         """Return what a call would answer.
@@ -129,16 +148,21 @@ class Gateway:
             RpcError: the endpoint refuses it.
         """
         try:
-            return bytes(await self.web3.eth.call(message.wire(), block))
+            with _sense("eth_call"):
+                return bytes(await self.web3.eth.call(message.wire(), block))
         except RpcError as err:
             raise (reverted(err) if is_revert(err) else err) from err
 
     async def estimate(self, message: Message) -> int:
         """Return the gas that a transaction would use; errors as for ``call``."""
         try:
-            return int(await self.web3.eth.estimate_gas(message.wire()))
+            with _sense("eth_estimateGas"):
+                gas = _natural(await self.web3.eth.estimate_gas(message.wire()))
         except RpcError as err:
             raise (reverted(err) if is_revert(err) else err) from err
+        if not _GAS_MIN <= gas <= _GAS_MAX:
+            raise _senseless("eth_estimateGas")
+        return gas
 
     async def send(self, raw: bytes) -> None:
         """Hand a signed transaction to the chain.
@@ -146,34 +170,98 @@ class Gateway:
         Raises:
             RpcError: it was refused, or is known already.
         """
-        await self.web3.eth.send_raw_transaction(raw)
+        with _sense("eth_sendRawTransaction"):
+            await self.web3.eth.send_raw_transaction(raw)
 
     async def is_known(self, transaction: bytes) -> bool:
         """Return whether the chain or its pool has a transaction."""
         from web3.exceptions import TransactionNotFound
 
-        try:
-            await self.web3.eth.get_transaction(transaction)
-        except TransactionNotFound:
-            return False
+        with _sense("eth_getTransactionByHash"):
+            try:
+                await self.web3.eth.get_transaction(transaction)
+            except TransactionNotFound:
+                return False
         return True
 
     async def receipt(self, transaction: bytes) -> Receipt | None:
         """Return a mined transaction's receipt, None while it has none."""
         from web3.exceptions import TransactionNotFound
 
-        try:
-            found = await self.web3.eth.get_transaction_receipt(transaction)
-        except TransactionNotFound:
-            return None
-        if found.get("blockNumber") is None:
-            return None
-        created = found.get("contractAddress")
-        return Receipt(
-            number=int(found["blockNumber"]),
-            block=bytes(found["blockHash"]),
-            is_success=found["status"] == 1,
-            gas_used=int(found["gasUsed"]),
-            gas_price_wei=int(found.get("effectiveGasPrice") or 0),
-            created=Account(bytes.fromhex(created[2:])) if created else None,
-        )
+        with _sense("eth_getTransactionReceipt"):
+            try:
+                found = await self.web3.eth.get_transaction_receipt(transaction)
+            except TransactionNotFound:
+                return None
+            if found.get("blockNumber") is None:
+                return None
+            if _hash(found["transactionHash"]) != transaction:
+                raise ValueError("the receipt is of another transaction")
+            created = found.get("contractAddress")
+            return Receipt(
+                number=_natural(found["blockNumber"]),
+                block=_hash(found["blockHash"]),
+                is_success=found["status"] == 1,
+                gas_used=_natural(found["gasUsed"]),
+                gas_price_wei=_natural(found.get("effectiveGasPrice") or 0),
+                created=Account(bytes.fromhex(created[2:])) if created else None,
+            )
+
+    async def is_void(self, account: Account, nonce: int, hashes: Sequence[bytes], block: int) -> bool:
+        """Return whether endpoints prove that a nonce was used by a transaction that is none of these.
+
+        Each endpoint answers everything in one request, so that none of it is another endpoint's view, and
+        where several are configured the chain's quorum of them must say the same.
+
+        Args:
+            account: whose nonce.
+            nonce: that is asked about.
+            hashes: of everything that was signed for one intent.
+            block: number of a settled block.
+
+        Raises:
+            EndpointsDisagreeError: they differ.
+            RpcError: an endpoint does not have the block or the index of transactions.
+        """
+        calls: list[tuple[str, list[object]]] = [
+            ("eth_getTransactionCount", [account_text(account), hex(block)])
+        ]
+        for each in hashes:
+            calls.append(("eth_getTransactionReceipt", ["0x" + each.hex()]))
+            calls.append(("eth_getTransactionByHash", ["0x" + each.hex()]))
+        quorum = min(self.profile.quorum, self.rpc.operators)
+        answers = await self.rpc.agreed_batch(calls, quorum=quorum)
+        refusal = next((each for each in answers if isinstance(each, RpcError)), None)
+        if refusal is not None:
+            raise refusal
+        with _sense("eth_getTransactionCount"):
+            return int(answers[0], 16) > nonce and not any(answers[1:])
+
+
+@contextmanager
+def _sense(method: str) -> Iterator[None]:
+    """Turn what web3 raises on an answer of the wrong form into an error of ours."""
+    from web3.exceptions import Web3Exception
+
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Web3Exception) as err:
+        raise _senseless(method) from err
+
+
+def _senseless(method: str) -> ChainUnavailableError:
+    return ChainUnavailableError(
+        f"the chain's endpoint gives an answer without sense to {method}: set another in chain.endpoints"
+    )
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**256:
+        raise ValueError("no natural number of the EVM")
+    return value
+
+
+def _hash(value: Any) -> bytes:
+    if len(value) != 32:
+        raise ValueError("no hash")
+    return bytes(value)

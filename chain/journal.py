@@ -27,6 +27,8 @@ from storage.kv import Batch, KeyValueStore, Table
 
 DATA_BYTES_MAX = 28 << 10
 """A little more than the largest creation code of ours: a record of twice this fits a message."""
+SUMMARY_BYTES_MAX = 1024
+REASON_BYTES_MAX = 1024
 ATTEMPTS_MAX = 12
 _PAGE = 256
 
@@ -144,7 +146,7 @@ class Transaction:
     gas: U64
     fee_cap_wei: Annotated[bytes, Size(0, 32)]
     what: Annotated[str, Size(1, 64)]
-    summary: Annotated[str, Size(0, 1024)]
+    summary: Annotated[str, Size(0, SUMMARY_BYTES_MAX)]
     spends: Annotated[tuple[Spend, ...], Size(0, 8)]
     created_s: U64
     state: Annotated[int, Range(min(State), max(State))]
@@ -158,7 +160,7 @@ class Transaction:
     fee_paid_wei: Annotated[bytes, Size(0, 32)]
     created: Annotated[bytes, Size(0, 20)]
     reorgs: U64
-    reason: Annotated[str, Size(0, 1024)]
+    reason: Annotated[str, Size(0, REASON_BYTES_MAX)]
     is_queued: bool
 
     @property
@@ -182,23 +184,31 @@ def number_bytes(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8)
 
 
+def reason_text(words: str) -> str:
+    """Return why something failed, cut to what a record holds."""
+    return words.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+
+
 class Journal:
-    """All transactions of a node: by id, the newest first; the live ones in memory, by key."""
+    """All transactions of a node, the newest first; the live ones of its chain in memory too."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
         self._table = Table(store, "transactions")
         self._order = Table(store, "transactions-by-time")
+        self._open = Table(store, "transactions-live")
         self._live: dict[bytes, Transaction] = {}
+        self._chain_id = 0
 
-    async def load(self) -> None:
-        """Read the unfinished transactions; called once before anything else."""
+    async def load(self, chain_id: int) -> None:
+        """Read the unfinished transactions of a chain; called once, before anything else but ``page``."""
+        self._chain_id = chain_id
         after = b""
         while True:
-            page = await self._table.scan(after=after, limit=_PAGE)
-            for key, value in page:
-                transaction = decode_record(Transaction, value)
-                if transaction.is_live:
+            page = await self._open.scan(after=after, limit=_PAGE)
+            for key, _ in page:
+                transaction = await self.get(key)
+                if transaction is not None and transaction.is_live and transaction.chain_id == chain_id:
                     self._live[key] = transaction
             if len(page) < _PAGE:
                 return
@@ -226,6 +236,7 @@ class Journal:
         batch: Batch = [
             (self._table.key(transaction.id), encode_record(transaction)),
             (self._order.key(place), transaction.id),
+            (self._open.key(transaction.id), b"" if transaction.is_live else None),
         ]
         await self._store.write(batch)
         if transaction.is_live:
@@ -234,7 +245,7 @@ class Journal:
             self._live.pop(transaction.id, None)
 
     async def page(self, *, before: bytes = b"", limit: int = 50) -> list[tuple[bytes, Transaction]]:
-        """Return (cursor, transaction) pairs, the newest first, from ahead of a cursor."""
+        """Return (cursor, transaction) pairs of all chains, the newest first, from ahead of a cursor."""
         rows = await self._order.scan_back(before=before, limit=limit)
         found: list[tuple[bytes, Transaction]] = []
         for place, transaction_id in rows:
@@ -244,12 +255,14 @@ class Journal:
         return found
 
     async def since(self, from_s: int) -> list[Transaction]:
-        """Return every transaction that was made at or after a time."""
-        found: list[Transaction] = []
+        """Return the chain's transactions made at or after a time, and older ones that are unfinished."""
+        found = [each for each in self._live.values() if each.created_s < from_s]
         before = b""
         while True:
             page = await self.page(before=before, limit=_PAGE)
-            found += [each for _, each in page if each.created_s >= from_s]
+            found += [
+                each for _, each in page if each.created_s >= from_s and each.chain_id == self._chain_id
+            ]
             if len(page) < _PAGE or page[-1][1].created_s < from_s:
                 return found
             before = page[-1][0]

@@ -20,6 +20,7 @@ class ChainProfile:
         chain_id: EIP-155 id; an endpoint of another chain is refused.
         confirmations: n with head − block + 1 ≥ n makes a transaction settled.
         min_tip_wei: lowest priority fee that blocks take.
+        max_tip_wei: highest priority fee that is offered, whatever an endpoint calls usual.
         symbol: of the native coin.
         quorum: endpoints that must agree where keys are released.
         block_s: usual seconds between blocks.
@@ -29,6 +30,7 @@ class ChainProfile:
     chain_id: int
     confirmations: int
     min_tip_wei: int
+    max_tip_wei: int
     symbol: str
     quorum: int
     block_s: float
@@ -39,12 +41,12 @@ PROFILES = {
     each.name: each
     for each in (
         # One operator and no consensus: what it says is final, and one endpoint is all there is.
-        ChainProfile("dev", 31337, 1, 1, "DEV", 1, 1.0),
+        ChainProfile("dev", 31337, 1, 1, 10 * GWEI, "DEV", 1, 1.0),
         # Twelve blocks are what exchanges ask for; 0.01 gwei passes in quiet blocks.
-        ChainProfile("ethereum", 1, 12, GWEI // 100, "ETH", 2, 12.0),
+        ChainProfile("ethereum", 1, 12, GWEI // 100, 20 * GWEI, "ETH", 2, 12.0),
         # Polygon's nodes drop transactions below a tip of 25 gwei; re-orgs of several blocks happen.
-        ChainProfile("polygon", 137, 64, 25 * GWEI, "POL", 2, 2.0),
-        ChainProfile("polygon-amoy", 80002, 16, 25 * GWEI, "POL", 2, 2.0),
+        ChainProfile("polygon", 137, 64, 25 * GWEI, 2_000 * GWEI, "POL", 2, 2.0),
+        ChainProfile("polygon-amoy", 80002, 16, 25 * GWEI, 2_000 * GWEI, "POL", 2, 2.0),
     )
 }
 

@@ -25,6 +25,8 @@ BATCH_MAX = 100
 _RETRY_BASE_S, _RETRY_CAP_S = 0.1, 5.0
 _REST_S = 5.0
 """An endpoint that failed is asked again after this, or sooner when all others failed too."""
+_PAUSE_S_MAX = 3.0
+"""How long a request waits for endpoints that all asked for a pause, before it gives up."""
 
 TransportFactory = Callable[[str], httpx.AsyncBaseTransport | None]
 
@@ -115,31 +117,63 @@ class RpcPool:
 
         Raises:
             EndpointsDisagreeError: two endpoints differ.
+            WrongChainError: every endpoint is of another chain.
             ChainUnavailableError: fewer than the quorum are configured or answer.
-            RpcError: the first that answered refused it.
+            RpcError: as many as are asked for refused it.
         """
-        quorum = self.profile.quorum
-        answers: list[tuple[Endpoint, Any]] = []
+        (answer,) = await self.agreed_batch([(method, params)])
+        if isinstance(answer, RpcError):
+            raise answer
+        return answer
+
+    async def agreed_batch(self, calls: Sequence[Call], *, quorum: int | None = None) -> list[Any]:
+        """Return results on which endpoints agree, all of one endpoint's from one request to it.
+
+        Args:
+            calls: at most 100.
+            quorum: how many must agree; None for the chain's quorum.
+
+        Raises:
+            As ``agreed``, but an ``RpcError`` stands in the place of a call that was refused; nothing of
+            the batch is agreed then.
+        """
+        wanted = self.profile.quorum if quorum is None else quorum
+        answered: dict[str, list[Any]] = {}
+        refused: dict[str, list[Any]] = {}
         for endpoint in self._in_order():
+            # Two addresses at one host are one operator: it cannot confirm itself.
+            if endpoint.address in {**answered, **refused} or self._pause_s(endpoint) > 0:
+                continue
             try:
-                (answer,) = await endpoint.ask([(method, params)])
+                answers = await endpoint.ask(calls)
             except (EndpointFailedError, WrongChainError) as err:
                 self._rest(endpoint, err)
                 continue
-            if isinstance(answer, RpcError):
-                raise answer
-            if answers and answer != answers[0][1]:
-                raise EndpointsDisagreeError(
-                    f"{answers[0][0].address} and {endpoint.address} tell different things about {method}: "
-                    "nothing that costs money is done until they agree"
-                )
-            answers.append((endpoint, answer))
-            if len(answers) == quorum:
-                return answer
+            if any(isinstance(each, RpcError) for each in answers):
+                # No statement about the chain: a node that lags behind refuses honestly.
+                refused[endpoint.address] = answers
+                continue
+            for address, other in answered.items():
+                _compare(calls, (address, other), (endpoint.address, answers))
+            answered[endpoint.address] = answers
+            if len(answered) >= wanted:
+                return answers
+        for answers in refused.values():
+            return answers
+        if all(each.is_foreign for each in self._endpoints):
+            raise WrongChainError(
+                f"{self._endpoints[0].address} {self._endpoints[0].fault}: correct chain.endpoints or "
+                "chain.profile (marina config set)"
+            )
         raise ChainUnavailableError(
-            f"{quorum} independent endpoints must agree and {len(answers)} of {len(self._endpoints)} answered"
-            ": add endpoints with 'marina config set chain.endpoints'"
+            f"{wanted} independent endpoints must agree and {len(answered)} of {len(self._endpoints)} "
+            "answered: add endpoints with 'marina config set chain.endpoints'"
         )
+
+    @property
+    def operators(self) -> int:
+        """How many different hosts are configured."""
+        return len({each.address for each in self._endpoints})
 
     def states(self) -> list[EndpointState]:
         """Return how each endpoint is, in the order of the settings."""
@@ -154,8 +188,11 @@ class RpcPool:
         delays = self._backoff.delays(self._rng)
         is_alone = True
         while True:
-            fault: ChainUnavailableError | WrongChainError | None = None
+            fault = ""
             for endpoint in self._in_order():
+                if self._pause_s(endpoint) > 0:
+                    fault = fault or f"{endpoint.address} {endpoint.fault}"
+                    continue
                 try:
                     answers = await endpoint.ask(calls)
                 except (EndpointFailedError, WrongChainError) as err:
@@ -165,23 +202,39 @@ class RpcPool:
                     if isinstance(answer, RpcError):
                         answer.is_alone = is_alone
                 return answers
-            if all(each.is_foreign for each in self._endpoints) and isinstance(fault, WrongChainError):
-                raise fault
-            pause_s = next(delays, None)
-            if pause_s is None:
+            if all(each.is_foreign for each in self._endpoints):
+                raise WrongChainError(fault)
+            delay_s = next(delays, None)
+            pause_s = min(self._pause_s(each) for each in self._endpoints)
+            if delay_s is None or pause_s > _PAUSE_S_MAX:
                 raise ChainUnavailableError(
                     f"the chain does not answer ({fault}): free music plays on; "
                     "check chain.endpoints or try later"
                 )
-            await trio.sleep(pause_s)
+            await trio.sleep(max(delay_s, pause_s))
 
     def _in_order(self) -> list[Endpoint]:
         """Return the endpoints as configured, those that failed lately behind the others."""
         now_s = self._clock.monotonic_s()
         return sorted(self._endpoints, key=lambda each: max(0.0, each.not_before_s - now_s))
 
-    def _rest(self, endpoint: Endpoint, err: EndpointFailedError | WrongChainError) -> Any:
-        pause_s = max(_REST_S, getattr(err, "pause_s", 0.0))
-        endpoint.not_before_s = self._clock.monotonic_s() + pause_s
+    def _pause_s(self, endpoint: Endpoint) -> float:
+        """Return for how long an endpoint asked not to be asked."""
+        return max(0.0, endpoint.paused_until_s - self._clock.monotonic_s())
+
+    def _rest(self, endpoint: Endpoint, err: EndpointFailedError | WrongChainError) -> str:
+        now_s = self._clock.monotonic_s()
+        pause_s = err.pause_s if isinstance(err, EndpointFailedError) else 0.0
+        endpoint.paused_until_s = now_s + pause_s
+        endpoint.not_before_s = now_s + max(_REST_S, pause_s)
         log.info("an endpoint of the chain failed", extra={"context": {"cause": str(err)}})
-        return err
+        return str(err)
+
+
+def _compare(calls: Sequence[Call], one: tuple[str, list[Any]], other: tuple[str, list[Any]]) -> None:
+    for (method, _), mine, theirs in zip(calls, one[1], other[1], strict=True):
+        if mine != theirs:
+            raise EndpointsDisagreeError(
+                f"{one[0]} and {other[0]} tell different things about {method}: "
+                "nothing that costs money is done until they agree"
+            )

@@ -5,24 +5,35 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
 from chain.accounts import TransactionSigner
-from chain.amount import Currency, format_amount
 from chain.draft import Draft
-from chain.errors import InsufficientFundsError, TransactionFailedError
+from chain.errors import TransactionFailedError
 from chain.fees import FeeOffer, offer
 from chain.follow import Follower
-from chain.gateway import Gateway, Message
-from chain.journal import SENT, Journal, Spend, State, Transaction, number_bytes
+from chain.gateway import Gateway
+from chain.journal import (
+    DATA_BYTES_MAX,
+    SENT,
+    SUMMARY_BYTES_MAX,
+    Journal,
+    Spend,
+    State,
+    Transaction,
+    number_bytes,
+    reason_text,
+)
+from chain.nonces import NonceKeeper
 from chain.signing import signed
+from chain.simulate import Simulation, simulate
 from chain.spending import SpendingGuard
 from marina.clock import Clock
 from marina.errors import MarinaError, NetworkError, NotFoundError, UsageError
-from marina.ids import Account, account_text
+from marina.ids import Account
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -30,33 +41,11 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "Sender", "Simulation"]
 log = logging.getLogger("marina.chain")
 
-_GAS_MARGIN_NUM, _GAS_MARGIN_DEN = 6, 5
-"""An estimate is for one state of the chain, the transaction meets the next one."""
 _POLL_S_MIN, _POLL_S_MAX = 0.2, 4.0
+_AGED_PART, _AGED_POLL_S_MAX = 20, 60.0
+"""What no block has taken is looked at less and less often: a twentieth of its age apart."""
 _ERROR_PAUSE_S = 3.0
-_REASON_CHARS_MAX = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """What a draft would do now.
-
-    Attributes:
-        gas: limit that it would get.
-        fee: what it would offer.
-        balance_wei: what the account holds.
-        result: what the call would answer.
-    """
-
-    gas: int
-    fee: FeeOffer
-    balance_wei: int
-    result: bytes
-
-    @property
-    def fee_wei(self) -> int:
-        """The most that the network fee can be."""
-        return self.fee.cost_wei(self.gas)
+_INTERRUPTED = "interrupted before it was signed: nothing was sent"
 
 
 class Sender:
@@ -87,16 +76,20 @@ class Sender:
         self._guard = guard
         self._signer_for = signer_for
         self._clock = clock
+        self._on_mined = on_mined
         self._turn = trio.Lock()
+        self._loading = trio.Lock()
         self._wake = trio.Event()
         self._changed = trio.Event()
         self._is_loaded = False
+        self._due_s: dict[bytes, float] = {}
+        self._nonces = NonceKeeper(gateway=gateway, journal=journal, clock=clock)
         self._follower = Follower(
             gateway=gateway,
             journal=journal,
             sign=self._sign,
             clock=clock,
-            on_mined=on_mined,
+            on_mined=self._note_mined,
         )
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -105,55 +98,30 @@ class Sender:
         task_status.started()
         poll_s = min(max(self._gateway.profile.block_s / 2, _POLL_S_MIN), _POLL_S_MAX)
         while True:
-            pause_s: float | None = poll_s
-            for transaction in self._journal.live():
-                try:
-                    await self._advance(transaction.id)
-                except NetworkError as err:
-                    log.info("the chain is waited for: %s", err)
-                    pause_s = _ERROR_PAUSE_S
-                    break
-                except MarinaError as err:
-                    # A locked vault, a fee above its cap: this one waits, the others go on.
-                    log.info("a transaction waits: %s", err)
-                    pause_s = _ERROR_PAUSE_S
+            is_well = await self._look(poll_s)
             self._tell()
+            pause_s = poll_s if is_well else _ERROR_PAUSE_S
             if not self._journal.live():
-                pause_s = None
-            with trio.move_on_after(float("inf") if pause_s is None else pause_s):
+                self._due_s.clear()
+                pause_s = float("inf")
+            with trio.move_on_after(pause_s):
                 await self._wake.wait()
             self._wake = trio.Event()
 
     async def load(self) -> None:
         """Read the journal once. What was never signed and may not wait is ended: nothing of it was sent."""
-        if self._is_loaded:
-            return
-        await self._journal.load()
-        self._is_loaded = True
-        for each in self._journal.live():
-            if each.state == State.PLANNED and not each.is_queued:
-                reason = "interrupted before it was signed: nothing was sent"
-                await self._journal.put(replace(each, state=State.FAILED.value, reason=reason))
+        async with self._loading:
+            if self._is_loaded:
+                return
+            await self._journal.load(self._gateway.profile.chain_id)
+            for each in self._journal.live():
+                if each.state == State.PLANNED and not each.is_queued:
+                    await self._end(each, _INTERRUPTED)
+            self._is_loaded = True
 
     async def simulate(self, draft: Draft, account: Account, max_fee_wei: int | None = None) -> Simulation:
-        """Try a draft without sending it.
-
-        Raises:
-            RevertedError: a contract would refuse it.
-            InsufficientFundsError: the account does not hold value and fee.
-            SpendingLimitError: the network fee would be above ``max_fee_wei``.
-            NetworkError: the chain does not answer.
-        """
-        message = Message(account, draft.to, draft.value, draft.data)
-        balance = await self._gateway.balance(account)
-        if balance < draft.value:
-            raise self._too_poor(account, balance, draft.value)
-        result = await self._gateway.call(message) if draft.to is not None else b""
-        gas = draft.gas_limit or await self._gateway.estimate(message) * _GAS_MARGIN_NUM // _GAS_MARGIN_DEN
-        fee = offer(await self._gateway.fees(), self._gateway.profile, gas, max_fee_wei)
-        if balance < draft.value + fee.cost_wei(gas):
-            raise self._too_poor(account, balance, draft.value + fee.cost_wei(gas))
-        return Simulation(gas, fee, balance, result)
+        """Try a draft without sending it; errors as for ``chain.simulate.simulate``."""
+        return await simulate(self._gateway, draft, account, max_fee_wei)
 
     async def submit(self, draft: Draft, *, account: Account, max_fee_wei: int | None = None) -> Transaction:
         """Write an intent down, sign it, send it, and return it as it stands then.
@@ -163,9 +131,13 @@ class Sender:
         Raises:
             SpendingLimitError, InsufficientFundsError, RevertedError: nothing was sent.
             VaultLockedError: nothing was sent.
+            TransactionFailedError: the chain refused it for good.
             ChainUnavailableError: nothing was sent, unless the error came after the signature was written
                 down; then it is sent as soon as the chain answers.
+            UsageError: the draft is larger than a transaction may be.
         """
+        if len(draft.data) > DATA_BYTES_MAX or len(draft.summary.encode()) > SUMMARY_BYTES_MAX:
+            raise UsageError(f"the transaction is too large: at most {DATA_BYTES_MAX} bytes of data")
         await self.load()
         async with self._turn:
             known = self._journal.live_with(draft.key)
@@ -186,8 +158,10 @@ class Sender:
             try:
                 transaction = await self._sign(transaction)
             except MarinaError as err:
-                reason = f"not signed: {err}"[:_REASON_CHARS_MAX]
-                await self._journal.put(replace(transaction, state=State.FAILED.value, reason=reason))
+                if isinstance(err, NetworkError) and draft.is_queued:
+                    self._wake.set()
+                    return transaction
+                await self._end(transaction, f"not signed: {err}")
                 raise
             transaction = await self._follower.send(transaction, is_first=True)
         self._wake.set()
@@ -198,11 +172,10 @@ class Sender:
     async def wait(
         self, transaction_id: bytes, *, confirmations: int = 1, timeout_s: float = 120.0
     ) -> Transaction:
-        """Return a transaction once it has so many confirmations, or has ended.
+        """Return a transaction once it has so many confirmations or has ended, or as it stands in the end.
 
         Raises:
             TransactionFailedError: it failed; the sentence says why.
-            ChainUnavailableError: it is not there yet; it is followed on.
             NotFoundError: this node made no such transaction.
         """
         with trio.move_on_after(timeout_s):
@@ -235,15 +208,34 @@ class Sender:
         async with self._turn:
             found = await self.get(transaction_id)
             if found.state == State.PLANNED:
-                ended = replace(found, state=State.CANCELLED.value, reason="taken back before it was signed")
-                await self._journal.put(ended)
-                self._tell()
-                return ended
+                reason = "taken back before it was signed"
+                return await self._end(found, reason, state=State.CANCELLED)
             if State(found.state) not in SENT or found.state == State.MINED:
                 raise UsageError("it is mined or ended already and cannot be taken back")
             found = await self._follower.send(await self._follower.cancel(found))
+        self._due_s.pop(transaction_id, None)
         self._wake.set()
         return found
+
+    async def _look(self, poll_s: float) -> bool:
+        """Move each transaction that is due, and return whether nothing stood in the way."""
+        is_well = True
+        for transaction in self._journal.live():
+            now_s = self._clock.monotonic_s()
+            if self._due_s.get(transaction.id, now_s) > now_s:
+                continue
+            try:
+                await self._advance(transaction.id)
+            except NetworkError as err:
+                log.info("the chain is waited for: %s", err)
+                return False
+            except MarinaError as err:
+                # A locked vault, an endpoint that refuses: this one waits, the others go on.
+                log.info("a transaction waits: %s", err)
+                is_well = False
+            age_s = 0 if transaction.block_hash else self._clock.now_s() - transaction.created_s
+            self._due_s[transaction.id] = now_s + min(max(poll_s, age_s / _AGED_PART), _AGED_POLL_S_MAX)
+        return is_well
 
     async def _advance(self, transaction_id: bytes) -> None:
         async with self._turn:
@@ -252,19 +244,31 @@ class Sender:
                 return
             if transaction.state != State.PLANNED:
                 await self._follower.advance(transaction)
-                return
-            try:
-                simulation = await self.simulate(
-                    _draft_of(transaction), Account(transaction.account), _cap(transaction)
-                )
-            except NetworkError:
-                raise
-            except MarinaError as err:
-                failed = replace(transaction, state=State.FAILED.value, reason=str(err)[:_REASON_CHARS_MAX])
-                await self._journal.put(failed)
-                return
-            transaction = await self._sign(replace(transaction, gas=simulation.gas))
-            await self._follower.send(transaction, is_first=True)
+            elif transaction.is_queued:
+                await self._begin(transaction)
+            else:  # whoever submitted it went away in the middle
+                await self._end(transaction, _INTERRUPTED)
+
+    async def _begin(self, transaction: Transaction) -> None:
+        """Try, sign and send what waited for the chain."""
+        account = Account(transaction.account)
+        try:
+            simulation = await self.simulate(_draft_of(transaction), account, _cap(transaction))
+        except NetworkError:
+            raise
+        except MarinaError as err:
+            await self._end(transaction, str(err))
+            return
+        transaction = await self._sign(replace(transaction, gas=simulation.gas))
+        await self._follower.send(transaction, is_first=True)
+
+    async def _end(
+        self, transaction: Transaction, reason: str, *, state: State = State.FAILED
+    ) -> Transaction:
+        ended = replace(transaction, state=state.value, reason=reason_text(reason))
+        await self._journal.put(ended)
+        self._tell()
+        return ended
 
     async def _sign(
         self, transaction: Transaction, fee: FeeOffer | None = None, is_cancel: bool = False
@@ -272,7 +276,7 @@ class Sender:
         """Sign with the next nonce, or with the last attempt's when a fee is given, and write it down."""
         account = Account(transaction.account)
         if fee is None:
-            nonce = await self._next_nonce(account)
+            nonce = await self._nonces.next(account)
             fee = offer(await self._gateway.fees(), self._gateway.profile, transaction.gas, _cap(transaction))
         else:
             nonce = transaction.attempts[-1].nonce
@@ -286,11 +290,6 @@ class Sender:
         )
         await self._journal.put(made)
         return made
-
-    async def _next_nonce(self, account: Account) -> int:
-        pending = await self._gateway.nonce(account, "pending")
-        ours = [each.attempts[-1].nonce + 1 for each in self._journal.live(account) if each.attempts]
-        return max([pending, *ours])
 
     def _planned(self, draft: Draft, account: Account, gas: int, max_fee_wei: int | None) -> Transaction:
         return Transaction(
@@ -322,13 +321,9 @@ class Sender:
             is_queued=draft.is_queued,
         )
 
-    def _too_poor(self, account: Account, balance_wei: int, needed_wei: int) -> InsufficientFundsError:
-        coin = Currency(self._gateway.profile.symbol, 18)
-        hint = " (development chain: marina faucet)" if self._gateway.profile.name == "dev" else ""
-        return InsufficientFundsError(
-            f"{account_text(account)} holds {format_amount(balance_wei, coin)} and needs "
-            f"{format_amount(needed_wei, coin)}, the network fee included: send it some{hint}"
-        )
+    def _note_mined(self, transaction: Transaction) -> None:
+        self._nonces.note(transaction)
+        self._on_mined(transaction.block_number)
 
     def _tell(self) -> None:
         self._changed.set()
