@@ -13,15 +13,15 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
 from chain.errors import RpcError
-from chain.events import Event, EventDecoder, Log, parse_bytes, parse_log, parse_quantity
+from chain.events import Event, EventDecoder, Log
+from chain.index.source import ChainSource, Header, InconsistentChainError, Rpc
 from chain.index.store import BlockChanges, BlockRef, Change, IndexStore
 from marina.errors import MalformedError, MarinaError, NetworkError
-from marina.ids import account_text
 from marina.retry import Backoff
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ LOGS_MAX = 5000
 _PART_LOGS = 1000
 _GROWTH = 8
 """A range grows by an eighth after each answer with room to spare: a limit is not run into at once again."""
-_HEADERS_AT_ONCE = 50
+_COMPARED_AT_ONCE = 50
 _LOGS_AT_ONCE = 16
 _TURN = 64
 """Logs that are decoded before other tasks get their turn."""
@@ -47,24 +47,6 @@ _RETRIES = Backoff(base_s=0.5, cap_s=30.0, tries_max=16)
 
 ChangesOf = Callable[[Event, int], Sequence[Change]]
 """(event, Unix time of its block) → what it changes."""
-
-
-class InconsistentChainError(NetworkError):
-    """An endpoint contradicts itself: its logs are not of the blocks that it shows."""
-
-    code = "inconsistent_chain"
-
-
-class Rpc(Protocol):
-    """The part of ``chain.rpc.RpcPool`` that the indexer needs."""
-
-    async def call(self, method: str, params: Sequence[object]) -> Any:
-        """Return the result of one JSON-RPC call."""
-        ...
-
-    async def batch(self, calls: Sequence[tuple[str, Sequence[object]]]) -> list[Any]:
-        """Return the results in order, an RpcError in place of each that was refused."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +79,6 @@ class IndexState:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    ref: BlockRef
-    parent: bytes
-    time_s: int
-
-
 class Indexer:
     """Keeps an index up to date for as long as ``run`` runs."""
 
@@ -129,16 +104,12 @@ class Indexer:
             rng: spreads retries.
             config: see there.
         """
-        self._rpc = rpc
+        self._source = ChainSource(rpc, decoder, wanted)
         self._store = store
         self._decoder = decoder
         self._changes_of = changes_of
         self._config = config or IndexerConfig()
         self._rng = rng
-        self._filter = {
-            "address": [account_text(each) for each in sorted(decoder.addresses)],
-            "topics": [["0x" + each.hex() for each in decoder.topics(wanted)]],
-        }
         self._chunk = self._config.chunk_blocks
         self._state = IndexState(-1, -1, None)
         self._genesis: bytes | None = None
@@ -207,7 +178,7 @@ class Indexer:
             StorageError: the disk refused.
         """
         async with self._lock:
-            head = await self._header("latest")
+            head = await self._source.header("latest")
             genesis = await self._known_genesis()
             cursor = await self._store.cursor(genesis)
             if cursor is not None:
@@ -235,7 +206,7 @@ class Indexer:
     async def _known_genesis(self) -> bytes:
         """Return the hash of block 0, asked once while the chain's head grows."""
         if self._genesis is None:
-            self._genesis = (await self._header("0x0")).ref.hash
+            self._genesis = (await self._source.header("0x0")).ref.hash
         return self._genesis
 
     async def _start_over(self, head: int) -> bytes:
@@ -245,17 +216,17 @@ class Indexer:
         self._advanced(-1, head)
         return await self._known_genesis()
 
-    async def _reorganised(self, genesis: bytes, cursor: BlockRef, head: _Header) -> BlockRef | None:
+    async def _reorganised(self, genesis: bytes, cursor: BlockRef, head: Header) -> BlockRef | None:
         """Return the cursor after taking back the blocks that the chain dropped; None to start over."""
         kept = [each for each in await self._store.kept() if each.number <= cursor.number]
         shared = [each for each in kept if each.number <= head.ref.number]
         if not shared:
             return await self._behind(genesis, cursor)
-        if (await self._headers([shared[0].number]))[0].ref == shared[0]:
+        if (await self._source.headers([shared[0].number]))[0].ref == shared[0]:
             return cursor  # unchanged, or an endpoint that is behind: what is indexed stays
-        for start in range(1, len(shared), _HEADERS_AT_ONCE):
-            part = shared[start : start + _HEADERS_AT_ONCE]
-            headers = await self._headers([each.number for each in part])
+        for start in range(1, len(shared), _COMPARED_AT_ONCE):
+            part = shared[start : start + _COMPARED_AT_ONCE]
+            headers = await self._source.headers([each.number for each in part])
             for mine, theirs in zip(part, headers, strict=True):
                 if mine == theirs.ref:
                     log.info(
@@ -280,7 +251,7 @@ class Indexer:
         while True:
             end = min(last, first + self._chunk - 1)
             try:
-                logs = await self._range_logs(first, end)
+                logs = await self._source.range_logs(first, end)
             except RpcError:
                 if not self._halve():
                     raise
@@ -290,7 +261,7 @@ class Indexer:
             else:
                 break
         numbers = sorted({each.block for each in logs} | {end})
-        headers = {each.ref.number: each for each in await self._headers(numbers)}
+        headers = {each.ref.number: each for each in await self._source.headers(numbers)}
         for part in _parts(logs):
             changes = await self._changes(part, headers)
             last_block = end if part[-1:] == logs[-1:] else part[-1].block
@@ -305,7 +276,7 @@ class Indexer:
         self, genesis: bytes, cursor: BlockRef | None, first: int, last: int, head: int
     ) -> BlockRef:
         """Index consecutive blocks that may still be taken back, and return the last."""
-        headers = await self._headers(range(first, last + 1))
+        headers = await self._source.headers(range(first, last + 1))
         parent = cursor
         for header in headers:
             if parent is not None and header.parent != parent.hash:
@@ -313,15 +284,9 @@ class Indexer:
                     f"block {header.ref.number} does not follow the one before it: the chain is changing"
                 )
             parent = header.ref
-        answers = await self._batch(
-            [
-                ("eth_getLogs", [{**self._filter, "blockHash": "0x" + header.ref.hash.hex()}])
-                for header in headers
-            ]
-        )
+        found = await self._source.block_logs(headers)
         blocks = []
-        for header, answer in zip(headers, answers, strict=True):
-            logs = _parse_logs(answer, header.ref.number, header.ref.number)
+        for header, logs in zip(headers, found, strict=True):
             changes = await self._changes(logs, {header.ref.number: header})
             blocks.append(BlockChanges(header.ref, changes))
         await self._store.append(genesis, blocks, kept_from=head - WINDOW_BLOCKS)
@@ -332,12 +297,7 @@ class Indexer:
         before, self._chunk = self._chunk, max(1, self._chunk // 2)
         return self._chunk < before
 
-    async def _range_logs(self, first: int, last: int) -> list[Log]:
-        asked = {**self._filter, "fromBlock": hex(first), "toBlock": hex(last)}
-        answer = await self._rpc.call("eth_getLogs", [asked])
-        return _parse_logs(answer, first, last)
-
-    async def _changes(self, logs: Sequence[Log], headers: dict[int, _Header]) -> list[Change]:
+    async def _changes(self, logs: Sequence[Log], headers: dict[int, Header]) -> list[Change]:
         """Return what logs change, after checking that each is of the block that the chain has there."""
         changes: list[Change] = []
         for place, each in enumerate(logs):
@@ -357,27 +317,6 @@ class Indexer:
                 changes += self._changes_of(event, header.time_s)
         return changes
 
-    async def _header(self, tag: str) -> _Header:
-        return _parse_header(await self._rpc.call("eth_getBlockByNumber", [tag, False]), tag)
-
-    async def _headers(self, numbers: Sequence[int]) -> list[_Header]:
-        headers: list[_Header] = []
-        for start in range(0, len(numbers), _HEADERS_AT_ONCE):
-            part = numbers[start : start + _HEADERS_AT_ONCE]
-            answers = await self._batch([("eth_getBlockByNumber", [hex(each), False]) for each in part])
-            found = [_parse_header(answer, hex(each)) for each, answer in zip(part, answers, strict=True)]
-            if [each.ref.number for each in found] != list(part):
-                raise InconsistentChainError("an endpoint answered with other blocks than those asked for")
-            headers += found
-        return headers
-
-    async def _batch(self, calls: Sequence[tuple[str, Sequence[object]]]) -> list[Any]:
-        answers = await self._rpc.batch(calls)
-        for answer in answers:
-            if isinstance(answer, RpcError):
-                raise answer
-        return answers
-
 
 def _parts(logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
     """Yield logs in parts that end where a block ends; one empty part if there are none.
@@ -393,36 +332,3 @@ def _parts(logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
         start = stop
     if start < len(logs) or not logs:
         yield logs[start:]
-
-
-def _parse_logs(answer: object, first: int, last: int) -> list[Log]:
-    """Return the logs of an answer, in the order of the chain."""
-    if not isinstance(answer, list):
-        raise InconsistentChainError("an endpoint answered eth_getLogs with something that is no list")
-    try:
-        logs = [parse_log(each) for each in answer]
-    except MalformedError as err:
-        raise InconsistentChainError(f"an endpoint gave a damaged log: {err}") from err
-    places = [(each.block, each.index) for each in logs]
-    if len(set(places)) != len(places):
-        raise InconsistentChainError("an endpoint gave two logs for one place in a block")
-    if any(not first <= each.block <= last for each in logs):
-        raise InconsistentChainError("an endpoint gave logs of other blocks than those asked for")
-    return sorted(logs, key=lambda each: (each.block, each.index))
-
-
-def _parse_header(answer: object, tag: str) -> _Header:
-    if answer is None:
-        raise InconsistentChainError(f"an endpoint does not know block {tag}: it may be behind")
-    if not isinstance(answer, dict):
-        raise InconsistentChainError(f"an endpoint answered for block {tag} with something that is no block")
-    try:
-        return _Header(
-            BlockRef(
-                parse_quantity(answer.get("number"), "number"), parse_bytes(answer.get("hash"), "hash", 32)
-            ),
-            parse_bytes(answer.get("parentHash"), "parentHash", 32),
-            parse_quantity(answer.get("timestamp"), "timestamp"),
-        )
-    except MalformedError as err:
-        raise InconsistentChainError(f"an endpoint gave a damaged block {tag}: {err}") from err

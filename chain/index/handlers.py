@@ -9,8 +9,9 @@ from chain.contracts import ContractSet
 from chain.events import Event, EventDecoder
 from chain.index import earnings, editions, governance, guardians, licensing, registry
 from chain.index.rows import Handler
+from chain.index.source import Rpc
 from chain.index.store import Change, IndexStore
-from chain.indexer import Indexer, IndexerConfig, Rpc
+from chain.indexer import Indexer, IndexerConfig
 from storage.kv import KeyValueStore
 
 HANDLERS: dict[tuple[str, str], Handler] = {

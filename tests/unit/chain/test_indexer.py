@@ -13,8 +13,9 @@ from chain import indexer as indexer_module
 from chain.errors import RpcError
 from chain.events import EventDecoder
 from chain.index.governance import HANDLERS
+from chain.index.source import InconsistentChainError
 from chain.index.store import IndexStore
-from chain.indexer import WINDOW_BLOCKS, InconsistentChainError, Indexer, IndexerConfig
+from chain.indexer import WINDOW_BLOCKS, Indexer, IndexerConfig
 from marina.errors import NetworkError
 from marina.ids import Account
 from storage.errors import DiskFullError
