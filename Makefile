@@ -7,7 +7,7 @@ MUSIC ?=
 KEEP ?=
 AREA ?=
 
-.PHONY: help env lint test demo bench fuzz test-faults vectors lock clean
+.PHONY: help env lint test demo bench fuzz test-faults vectors contracts lock clean
 
 help:
 	@echo "make demo          a whole swarm on this machine: publish, find, play, lose peers, keep playing"
@@ -15,6 +15,7 @@ help:
 	@echo "make test          everything that CI runs"
 	@echo "make bench [AREA=song]  the measured numbers, in build/bench.json and build/bench.md"
 	@echo "make fuzz          long fuzzing;   make test-faults   a thousand kills"
+	@echo "make contracts     recompile the contracts and test them (needs node and npm)"
 	@echo "make env           only the environment, from the committed lock"
 
 env: $(ENV)
@@ -50,6 +51,14 @@ test-faults: $(ENV)
 
 vectors: $(ENV)
 	$(BIN)/python tests/vectors/generate.py && $(BIN)/python tests/vectors/generate_identity.py
+
+contracts: contracts/node_modules/.complete
+	node contracts/tools/compile.mjs
+	cd contracts && node_modules/@foundry-rs/forge-linux-amd64/bin/forge test --offline
+
+contracts/node_modules/.complete: contracts/package-lock.json
+	cd contracts && npm ci --no-progress
+	touch $@
 
 UV = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--python-version 3.11 --override locks/overrides.txt --extra demo
