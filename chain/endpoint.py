@@ -194,8 +194,10 @@ class Endpoint:
         try:
             with trio.fail_after(self._timeout_s):
                 async with self._open().stream("POST", self._url, content=body, headers=_HEADERS) as reply:
+                    if reply.headers.get("content-encoding", "identity") != "identity":
+                        raise self._failed("compresses its answers although it was asked not to")
                     raw = bytearray()
-                    async for part in reply.aiter_raw():
+                    async for part in reply.aiter_bytes():
                         raw += part
                         if len(raw) > BODY_BYTES_MAX:
                             raise self._failed(f"answers with more than {BODY_BYTES_MAX >> 20} MiB")
@@ -203,8 +205,6 @@ class Endpoint:
             raise self._failed(f"did not answer within {self._timeout_s:g} s") from err
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as err:
             raise self._failed(f"cannot be reached ({type(err).__name__})") from err
-        if reply.headers.get("content-encoding", "identity") != "identity":
-            raise self._failed("compresses its answers although it was asked not to")
         if reply.status_code in {429, 503}:
             raise self._failed("asks for a pause", pause_s=_retry_after_s(reply.headers.get("retry-after")))
         if reply.status_code in (401, 403):
