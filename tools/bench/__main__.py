@@ -23,6 +23,9 @@ from tools.bench.report import (
     AREA_CONTRACTS,
     AREA_SONG,
     BINDING,
+    DEVCHAIN_LOST,
+    DEVCHAIN_RATE,
+    DEVCHAIN_READY,
     FETCH_RAW,
     FETCH_TORRENT,
     FETCH_TWO,
@@ -99,6 +102,12 @@ SECTIONS = (
         "chain-read",
         "tools.bench.chain_read",
         (INDEXING, READ_WEB3, LICENCE_CHECK, BINDING),
+    ),
+    Section(
+        AREA_CONTRACTS,
+        "devchain",
+        "tools.bench.devchain",
+        (DEVCHAIN_READY, DEVCHAIN_RATE, DEVCHAIN_LOST),
     ),
 )
 

@@ -79,6 +79,9 @@ SEARCH_HITS = _song("search of 100,000 tracks, one typo, hit@10", "share", 0.95,
 INDEXING = _contracts("indexing of purchases", "events/s", 5000, floor=True)
 READ_WEB3 = _contracts("contract read through web3, loopback, p50", "ms", 6, 3)
 LICENCE_CHECK = _contracts("guardian's licence check, loopback, p50", "ms", 1.5, 1)
+DEVCHAIN_READY = _contracts("development chain, ready, first start and later ones, worst", "s", 5)
+DEVCHAIN_RATE = _contracts("development chain, transactions over HTTP", "tx/s", 40, floor=True)
+DEVCHAIN_LOST = _contracts("development chain, acknowledged and lost in 50 kills", "tx", 0)
 BINDING = _contracts("binding verification, one core", "1/s", 2000, floor=True)
 
 

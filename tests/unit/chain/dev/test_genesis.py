@@ -23,6 +23,7 @@ def deployed(tmp_path_factory):
 def test_every_contract_is_where_clients_look_for_it(deployed):
     places = genesis.dev_contracts().named()
     assert set(places) == set(NAMES)
+    assert genesis.dev_contracts() == genesis.dev_plan().contracts
     for name, address in places.items():
         code = bytes.fromhex(deployed.rpc("eth_getCode", account_text(address))[2:])
         assert artifact(name).masked(code) == artifact(name).masked(artifact(name).deployed)
