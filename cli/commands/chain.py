@@ -196,7 +196,8 @@ def _serve(database: Path, port: int, console: Console) -> None:
     from node.devchain import DevChainService, serve_until_signal
 
     set_up("INFO" if console.is_verbose else "WARNING")
-    logging.getLogger("eth").setLevel(logging.ERROR)
+    # py-evm prints whole batches when one fails; the interface logs the failure itself.
+    logging.getLogger("eth").setLevel(logging.CRITICAL)
     store = Store(database)
     store.open()
     try:
