@@ -191,20 +191,25 @@ class Endpoint:
         return RpcError(code if isinstance(code, int) else 0, words, raw)
 
     async def _post(self, body: bytes) -> bytes:
+        raw, is_long = bytearray(), False
         try:
-            with trio.fail_after(self._timeout_s):
+            with trio.move_on_after(self._timeout_s) as scope:
                 async with self._open().stream("POST", self._url, content=body, headers=_HEADERS) as reply:
                     if reply.headers.get("content-encoding", "identity") != "identity":
                         raise self._failed("compresses its answers although it was asked not to")
-                    raw = bytearray()
                     async for part in reply.aiter_bytes():
-                        raw += part
-                        if len(raw) > BODY_BYTES_MAX:
-                            raise self._failed(f"answers with more than {BODY_BYTES_MAX >> 20} MiB")
-        except trio.TooSlowError as err:
-            raise self._failed(f"did not answer within {self._timeout_s:g} s") from err
+                        is_long = is_long or len(raw) + len(part) > BODY_BYTES_MAX
+                        if is_long:
+                            # An exception from here would leave httpx's generators open; this ends them.
+                            scope.cancel()
+                        else:
+                            raw += part
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as err:
             raise self._failed(f"cannot be reached ({type(err).__name__})") from err
+        if is_long:
+            raise self._failed(f"answers with more than {BODY_BYTES_MAX >> 20} MiB")
+        if scope.cancelled_caught:
+            raise self._failed(f"did not answer within {self._timeout_s:g} s")
         if reply.status_code in {429, 503}:
             raise self._failed("asks for a pause", pause_s=_retry_after_s(reply.headers.get("retry-after")))
         if reply.status_code in (401, 403):
