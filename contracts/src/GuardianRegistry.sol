@@ -9,6 +9,9 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 /// @dev Guardians are stateless: a share travels sealed in the public keybox, so nothing about shares is here.
 /// There is no automatic slashing either; what cannot be proven on a chain is a matter of reputation, and the
 /// DAO can only remove a guardian, whose bond then unlocks like any other.
+/// A device's signature (Ed25519) costs too much to check here, so an account may name a device that is not its
+/// own, at the price of its bond. Whoever asks a guardian therefore checks that the device itself names the
+/// account, and the DAO removes an account that occupies a stranger's device.
 contract GuardianRegistry {
     using SafeERC20 for IERC20;
 
@@ -149,7 +152,7 @@ contract GuardianRegistry {
         token.safeTransferFrom(msg.sender, address(this), bond);
     }
 
-    /// @notice Change the key for new shares, or the fee.
+    /// @notice Change the key for new shares, or the fee. That is a sign of life, too.
     /// @param hpkeKey X25519 key that new shares are sealed to.
     /// @param feePerRelease in base units of MMT.
     function update(bytes32 hpkeKey, uint96 feePerRelease) external onlyGuardian {
