@@ -11,6 +11,8 @@ from eth_hash.auto import keccak
 from marina.errors import MalformedError, NotFoundError
 from marina.ids import Account, account_text, parse_account
 
+ZERO = Account(bytes(20))
+"""Nobody; where a token is meant, the chain's own coin."""
 _FILE_BYTES_MAX = 16 << 10
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chain.amount import Currency, format_amount
 from chain.errors import SpendingLimitError
-from chain.gateway import FeeMarket
 from chain.profiles import ChainProfile
+
+if TYPE_CHECKING:
+    from chain.gateway import FeeMarket
 
 _BASE_HEADROOM = 2
 """Room for the base fee to double, six full blocks in a row, before the offer is too low."""

@@ -16,8 +16,6 @@ from marina.ids import Account, account_text
 if TYPE_CHECKING:
     from web3 import AsyncWeb3
 
-ZERO = Account(bytes(20))
-
 
 class ContractReader:
     """Calls view functions of one contract set. web3 is loaded at the first call, not before."""

@@ -343,10 +343,3 @@ def _draft_of(transaction: Transaction) -> Draft:
         summary=transaction.summary,
         key=transaction.key,
     )
-
-
-def encode_transfer(to: Account, units: int) -> bytes:
-    """Return the call data that sends base units of any ERC-20."""
-    from chain.artifacts import encode_call
-
-    return encode_call("MarinaToken", "transfer", bytes(to), units)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chain.amount import Currency
+from chain.contracts import ZERO
 from chain.errors import RpcError
 from chain.profiles import ChainProfile
-from chain.reader import ZERO, ContractReader
+from chain.reader import ContractReader
 from marina.errors import MarinaError, NetworkError, NotFoundError, UsageError
 from marina.ids import Account
 

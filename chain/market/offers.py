@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chain.amount import Amount
-from chain.market.currencies import Currencies
-from chain.reader import ContractReader
 from marina.errors import NotFoundError, NotPermittedError
 from marina.ids import Account, account_text
+
+if TYPE_CHECKING:
+    from chain.market.currencies import Currencies
+    from chain.reader import ContractReader
 
 STREAM, DOWNLOAD = 1, 2
 KINDS = {STREAM: "stream", DOWNLOAD: "download"}

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from eth_hash.auto import keccak
 
 from chain.amount import UINT96_MAX, Amount, format_amount
 from chain.artifacts import encode_call
+from chain.contracts import ZERO
 from chain.draft import Draft
-from chain.market.currencies import Currencies
 from chain.market.offers import KINDS, Offer, Offers
-from chain.reader import ZERO, ContractReader
 from marina.errors import NotFoundError, NotPermittedError, UsageError
 from marina.ids import Account, account_text
+
+if TYPE_CHECKING:
+    from chain.market.currencies import Currencies
+    from chain.reader import ContractReader
 
 SPLITS_MAX = 32
 WHOLE_BPS = 10_000

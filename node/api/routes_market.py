@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chain.amount import Currency, format_amount, parse_amount
 from chain.draft import Draft
 from chain.market.offers import FOR_EVER, KINDS, Offer
 from chain.market.selling import SplitPart
-from chain.tables import Page as Rows
 from marina.errors import NotFoundError, UsageError
 from marina.ids import Account, ReleaseId, account_text, release_text
 from node.api.errors import BadRequestError
@@ -21,6 +20,9 @@ from node.chain.service import Chain, ChainService
 from node.chain.spending import quote
 from node.chain.things import Named, named, parse_splits, parse_term, things_of, title_of
 from node.library import Library
+
+if TYPE_CHECKING:
+    from chain.tables import Page as Rows
 
 _ZERO = Account(bytes(20))
 _TERMS_MAX = 8

@@ -7,9 +7,9 @@ import io
 from typing import Any
 
 from chain.amount import format_amount, parse_amount
+from chain.artifacts import encode_call
 from chain.draft import Draft
 from chain.journal import Transaction
-from chain.sender import encode_transfer
 from marina.errors import MalformedError, NotFoundError, UsageError
 from marina.ids import Account, account_text, parse_account
 from marina.secret import Secret
@@ -138,10 +138,11 @@ class WalletRoutes:
         summary = f"Send {shown} to {account_text(to)}"
         key = f"wallet.send:{to.hex()}:{shown}:{payer.hex()}"
         token = amount.currency.token
+        moved = b"" if token is None else encode_call("MarinaToken", "transfer", bytes(to), amount.value)
         draft = (
             Draft(to, b"", amount.value, "wallet.send", summary, key, (amount,))
             if token is None
-            else Draft(token, encode_transfer(to, amount.value), 0, "wallet.send", summary, key, (amount,))
+            else Draft(token, moved, 0, "wallet.send", summary, key, (amount,))
         )
         return Reply.ok(await quote(self._chain, [draft], payer, max_fee=max_fee(ctx)))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from chain.sender import Draft
+from chain.draft import Draft
 from marina.clock import Clock
 from marina.errors import NotFoundError
 from marina.ids import Account

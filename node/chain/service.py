@@ -13,30 +13,14 @@ import trio
 
 from chain.amount import Amount, Currency, parse_amount
 from chain.contracts import ContractSet, read_contracts
-from chain.dev.genesis import dev_contracts
-from chain.gateway import Gateway
-from chain.index.handlers import make_indexer, open_index
-from chain.indexer import Indexer
 from chain.journal import Journal
-from chain.market.buying import Buying
-from chain.market.currencies import Currencies
-from chain.market.editions import Editions
-from chain.market.offers import Offers
-from chain.market.selling import Selling
 from chain.profiles import DEV_ENDPOINT, PROFILES, ChainProfile
-from chain.reader import ContractReader
-from chain.rpc import RpcPool
-from chain.sender import Sender
 from chain.spending import Limits, SpendingGuard
-from chain.tables import ChainTables
 from chain.wallet import Wallet
-from governance.actions import Actions
-from governance.client import Dao
 from marina.clock import Clock
 from marina.errors import MarinaError, UsageError
 from marina.ids import Account
 from node.chain.confirmations import Confirmations
-from node.chain.descriptions import IndexedDescriptions
 from node.health import CheckResult, Health
 from node.settings import ChainSettings, SpendSettings
 from storage.identity.owner import Owner
@@ -44,7 +28,22 @@ from storage.identity.private_file import write_private
 from storage.kv import KeyValueStore
 
 if TYPE_CHECKING:
+    # A node without a chain loads nothing of this: 17 MB of an idle daemon.
     from trio_typing import TaskStatus
+
+    from chain.gateway import Gateway
+    from chain.indexer import Indexer
+    from chain.market.buying import Buying
+    from chain.market.currencies import Currencies
+    from chain.market.editions import Editions
+    from chain.market.offers import Offers
+    from chain.market.selling import Selling
+    from chain.reader import ContractReader
+    from chain.rpc import RpcPool
+    from chain.sender import Sender
+    from chain.tables import ChainTables
+    from governance.actions import Actions
+    from governance.client import Dao
 
 log = logging.getLogger("marina.node")
 
@@ -135,6 +134,10 @@ class ChainService:
         Raises:
             UsageError: no chain is configured, or an endpoint's address is wrong.
         """
+        from chain.gateway import Gateway
+        from chain.rpc import RpcPool
+        from chain.sender import Sender
+
         if self._money is None:
             profile = self.profile
             if profile is None:
@@ -249,6 +252,19 @@ class ChainService:
             self._chain.indexer.poke()
 
     def _build(self) -> Chain:
+        from chain.dev.genesis import dev_contracts
+        from chain.index.handlers import make_indexer, open_index
+        from chain.market.buying import Buying
+        from chain.market.currencies import Currencies
+        from chain.market.editions import Editions
+        from chain.market.offers import Offers
+        from chain.market.selling import Selling
+        from chain.reader import ContractReader
+        from chain.tables import ChainTables
+        from governance.actions import Actions
+        from governance.client import Dao
+        from node.chain.descriptions import IndexedDescriptions
+
         money = self.money()
         rpc, profile = money.rpc, money.profile
         if profile.name == "dev" and not self._settings.contracts and not self.contracts_path.exists():
