@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from eth_account import Account
 from eth_utils import to_checksum_address
@@ -72,6 +74,15 @@ def transactions():
     yield "a transfer", Address(b"\x44" * 20), b"", 7
 
 
+def receipt_of(node, sent):
+    """Return anvil's receipt; it acknowledges a transaction a moment before it mines it."""
+    deadline_s = time.monotonic() + 10
+    while (receipt := node.rpc("eth_getTransactionReceipt", sent)) is None:
+        assert time.monotonic() < deadline_s, "anvil does not mine the transaction"
+        time.sleep(0.005)
+    return receipt
+
+
 @pytest.fixture
 def chain(tmp_path):
     account = bytes.fromhex(Account.from_key(KEY).address[2:])
@@ -95,7 +106,7 @@ def test_both_give_the_same_receipts(chain):
                 rpc("evm_setNextBlockTimestamp", start_s + nonce)
             assert chain.rpc("eth_sendRawTransaction", raw) == node.rpc("eth_sendRawTransaction", raw)
             sent = chain.rpc("eth_getBlockByNumber", "latest", False)["transactions"][0]
-            mine, other = (rpc("eth_getTransactionReceipt", sent) for rpc in (chain.rpc, node.rpc))
+            mine, other = chain.rpc("eth_getTransactionReceipt", sent), receipt_of(node, sent)
             assert {key: mine[key] for key in COMPARED} == {key: other[key] for key in COMPARED}, name
             logs = [
                 [(each["address"], each["topics"], each["data"]) for each in one["logs"]]
