@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from chain.artifacts import abi_type, artifact, selector, signature
 from chain.gateway import Message
 from marina.errors import MalformedError, UsageError
 from marina.ids import Account, account_text, parse_account, parse_release, parse_track
+from marina.jsontext import load_json
 
 ARGUMENTS_MAX = 64
 ABI_BYTES_MAX = 512 << 10
@@ -89,7 +89,7 @@ def parse_abi(text: str) -> list[dict[str, Any]]:
     if len(text) > ABI_BYTES_MAX:
         raise UsageError(f"the ABI is larger than {ABI_BYTES_MAX >> 10} KiB")
     try:
-        found = json.loads(text)
+        found = load_json(text.encode())
         entries = found["abi"] if isinstance(found, dict) else found
         functions = [each for each in entries if each.get("type") == "function"]
         for each in functions:
@@ -148,7 +148,7 @@ def _value(text: Any, parameter: dict[str, Any], where: str) -> Any:
 
 
 def _composed(text: Any, parameter: dict[str, Any], where: str) -> Any:
-    items = json.loads(text) if isinstance(text, str) else text
+    items = load_json(text.encode()) if isinstance(text, str) else text
     if not isinstance(items, list):
         raise ValueError("a list is needed")
     if parameter["type"] == "tuple":

@@ -10,6 +10,7 @@ from eth_hash.auto import keccak
 
 from marina.errors import MalformedError, NotFoundError
 from marina.ids import Account, account_text, parse_account
+from marina.jsontext import load_json
 
 ZERO = Account(bytes(20))
 """Nobody; where a token is meant, the chain's own coin."""
@@ -66,7 +67,7 @@ def read_contracts(path: Path, chain_id: int) -> ContractSet:
             "or deploy your own with 'marina chain deploy'"
         ) from err
     try:
-        facts = json.loads(raw)
+        facts = load_json(raw)
         found = facts["chain_id"]
         contracts = ContractSet(**{key: parse_account(value) for key, value in facts["contracts"].items()})
     except (ValueError, TypeError, KeyError, AttributeError, MalformedError) as err:

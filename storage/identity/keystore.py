@@ -13,6 +13,7 @@ from typing import Any
 
 from marina.errors import UsageError
 from marina.ids import Account, account_text
+from marina.jsontext import load_json
 from marina.secret import Secret
 from storage.errors import WrongPassphraseError
 from storage.identity.errors import KeystoreError
@@ -129,7 +130,7 @@ def _checked(data: bytes) -> dict[str, Any]:
     if len(data) > FILE_BYTES_MAX:
         raise KeystoreError(f"a wallet file has less than {FILE_BYTES_MAX >> 10} KiB, this one more")
     try:
-        raw = json.loads(data)
+        raw = load_json(data)
     except (ValueError, RecursionError) as err:
         raise KeystoreError("this is no wallet file: it is not JSON") from err
     keystore = _lower(raw, "the wallet file")
