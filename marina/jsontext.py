@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 DEPTH_MAX = 64
@@ -16,12 +17,18 @@ _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 """A string, whole or cut off, or a bracket; possessive, so that its time is linear."""
 
 
-def load_json(raw: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
+def load_json(
+    raw: bytes,
+    *,
+    depth_max: int = DEPTH_MAX,
+    pairs_hook: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None,
+) -> Any:
     """Return the value of a JSON text.
 
     Args:
         raw: of any length; the caller bounds it.
         depth_max: most lists and objects within each other.
+        pairs_hook: makes an object of its (name, value) pairs; None keeps the last of each name.
 
     Raises:
         ValueError: it is not JSON in UTF-8, is nested deeper, or has a number that JSON does not have.
@@ -33,7 +40,7 @@ def load_json(raw: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
         depth += (first in "[{") - (first in "]}")
         if depth > depth_max:
             raise ValueError(f"the text is nested deeper than {depth_max}")
-    return json.loads(text, parse_constant=_no_constant)
+    return json.loads(text, object_pairs_hook=pairs_hook, parse_constant=_no_constant)
 
 
 def _no_constant(word: str) -> NoReturn:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 from urllib.parse import parse_qsl
 
+from marina.jsontext import load_json
 from node.api.errors import BadRequestError
 
 T = TypeVar("T")
@@ -16,8 +16,6 @@ TEXT_BYTES_MAX = 4096
 TEXTS_MAX = 256
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 DEPTH_MAX = 32
-_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-"""A string, whole or unfinished, or a bracket; possessive, so that no body takes quadratic time."""
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -128,11 +126,10 @@ def parse_body(body: bytes) -> Fields:
     """
     if not body:
         return Fields({})
-    _check_depth(body)
     try:
-        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as err:
-        raise BadRequestError("the body is not valid JSON") from err
+        value = load_json(body, depth_max=DEPTH_MAX, pairs_hook=_unique)
+    except ValueError as err:
+        raise BadRequestError(f"the body is not valid JSON, or nested deeper than {DEPTH_MAX}") from err
     if not isinstance(value, dict):
         raise BadRequestError("the body must be a JSON object")
     return Fields(value)
@@ -153,29 +150,11 @@ def parse_query(query: bytes) -> Fields:
         raise BadRequestError("the query is not valid: each name once, percent-encoded UTF-8") from err
 
 
-def _check_depth(body: bytes) -> None:
-    """Refuse deep nesting before the decoder recurses into it.
-
-    Its recursion is in C, and a library that raises Python's recursion limit (py_ecc does, at import)
-    turns a body of brackets into a crash of the whole process.
-    """
-    depth = 0
-    for token in _TOKENS.finditer(body):
-        first = body[token.start()]
-        depth += (first in b"[{") - (first in b"]}")
-        if depth > DEPTH_MAX:
-            raise BadRequestError(f"the body is nested deeper than {DEPTH_MAX}")
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a name occurs twice")
     return values
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
 
 
 def _text(name: str, value: object, bytes_max: int) -> str:
