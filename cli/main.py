@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "edition": "limited editions: make, give, buy",
     "earnings": "what your music has earned",
     "withdraw": "be paid what your music has earned",
+    "dao": "proposals, votes, parameters, treasury",
     "wallet": "accounts, balances, sending",
     "faucet": "coins of a development chain",
     "tx": "the transactions that this node made",

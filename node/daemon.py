@@ -38,6 +38,7 @@ from node.api.origin import OriginPolicy
 from node.api.router import Router
 from node.api.routes_chain import ChainRoutes
 from node.api.routes_control import ControlRoutes
+from node.api.routes_dao import DaoRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_keys import KeyRoutes
 from node.api.routes_market import MarketRoutes
@@ -245,6 +246,7 @@ class _Daemon:
             WalletRoutes(chain=services.chain),
             MarketRoutes(chain=services.chain, library=services.library),
             ChainRoutes(chain=services.chain),
+            DaoRoutes(chain=services.chain, blocks=services.blocks, pins=services.blocks.pins),
         )
         return router
 
