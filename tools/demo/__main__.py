@@ -1,4 +1,4 @@
-"""make demo: a whole swarm on this machine, from publishing to losing peers in the middle of a song.
+"""make demo: a whole swarm on this machine, from publishing to losing peers, selling and voting.
 
 Starts real ``marina`` daemons in temporary homes on loopback: an artist, three operators, a listener.
 Everything goes through the command line and HTTP, as a user would; the decoder is libav, not ours.
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from tools.demo.chain import DemoChain
+from tools.demo.market import Market
 from tools.demo.node import CHAPTER_S, DemoError, Node
 from tools.demo.player import Player
 
@@ -92,6 +94,7 @@ class Story:
         self.artist = Node("artist", root)
         self.operators = [Node(f"operator{i}", root) for i in range(1, OPERATORS + 1)]
         self.listener = Node("listener", root)
+        self.chain = DemoChain(root)
         self.nodes = [self.artist, *self.operators, self.listener]
         self.music = music
         self.files: dict[str, Path] = {}
@@ -100,7 +103,8 @@ class Story:
 
     def set_up(self) -> None:
         """Create and start every node."""
-        say("Starting five nodes: an artist, three operators, a listener …")
+        say("Starting five nodes: an artist, three operators, a listener; and a development chain …")
+        self.chain.start()
         for node in self.nodes:
             operates = (
                 {"operator.offered": "4GB", "operator.accept_pledges": "true"}
@@ -108,6 +112,8 @@ class Story:
                 else {}
             )
             node.init(**operates)
+        for node in (self.artist, self.listener):
+            node.configure(**{"chain.profile": "dev", "chain.endpoints": self.chain.url})
         for node in [self.artist, *self.operators]:
             node.start()
         self.listener.configure(**{"swarm.bootstrap": ",".join(each.address() for each in self.operators)})
@@ -200,6 +206,15 @@ class Story:
         facts = self.listener.api(f"/api/v1/player/sessions/{session['session']}")
         say(f"   {facts['title']}: {len(facts['peers'])} peers, {cap}/s upload each")
 
+    def sell_and_vote(self) -> None:
+        """Chapter 5."""
+        self.artist.start()
+        market = Market(
+            chain=self.chain, artist=self.artist, listener=self.listener, release=self.release, check=check
+        )
+        market.sell()
+        market.vote()
+
     def _limit(self, operator: Node, cap: str) -> None:
         """Start an operator anew with an upload cap and let the listener meet it again."""
         operator.stop()
@@ -268,6 +283,8 @@ def main() -> int:
             story.without_artist()
         with chapter("4  An operator dies in the middle of a song"):
             story.lose_an_operator()
+        with chapter("5  The album is sold, its makers are paid, the DAO votes"):
+            story.sell_and_vote()
         ok = True
         say("\nEverything held.")
     except DemoError as err:
@@ -276,11 +293,17 @@ def main() -> int:
         if ok and args.keep:
             link = story.listener.run("up")["link"]
             say(f"The swarm stays up. Player of the listener: {link}  (60 s; again: marina up)")
-            say(f"Stop it: for home in {root}/*; do marina --home $home stop; done; rm -r {root}")
+            chain = story.chain.process
+            pid = chain.pid if chain else ""
+            say(
+                f"Stop it: for home in {root}/*/; do marina --home $home stop; done; kill {pid}; rm -r {root}"
+            )
         else:
             for node in story.nodes:
                 node.stop()
-            left = [node.name for node in story.nodes if node.process and node.process.poll() is None]
+            story.chain.stop()
+            processes = {node.name: node.process for node in story.nodes} | {"chain": story.chain.process}
+            left = [name for name, process in processes.items() if process and process.poll() is None]
             if left:
                 say(f"still running: {', '.join(left)}")
                 ok = False

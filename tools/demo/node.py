@@ -43,11 +43,13 @@ class Node:
         for key, value in settings.items():
             self.run("config", "set", key, value)
 
-    def run(self, *words: str, passphrase: bool = False) -> Any:
-        """Run a command and return its last JSON object."""
+    def run(self, *words: str, passphrase: bool = False, secret: str | None = None) -> Any:
+        """Run a command and return its last JSON object; a secret goes through descriptor 0."""
+        if passphrase:
+            secret = PASSPHRASE
         done = subprocess.run(
             [*self.command(*words, passphrase=passphrase), "--json"],
-            input=(PASSPHRASE + "\n").encode() if passphrase else b"",
+            input=b"" if secret is None else f"{secret}\n".encode(),
             capture_output=True,
             timeout=CHAPTER_S,
             check=False,
@@ -58,6 +60,13 @@ class Node:
                 f"{self.name}: marina {' '.join(words)}: {lines[-1:] or done.stderr.decode()[-400:]}"
             )
         return json.loads(lines[-1]) if lines else None
+
+    def attempt(self, *words: str) -> int:
+        """Run a command that may fail and return its exit code."""
+        done = subprocess.run(
+            [*self.command(*words), "--json"], input=b"", capture_output=True, timeout=CHAPTER_S, check=False
+        )
+        return done.returncode
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
