@@ -162,6 +162,7 @@ class MarketRoutes:
     async def licences(self, ctx: ApiContext) -> Reply:
         """Answer the licences of an account, or with ``target`` those that were sold of something."""
         chain, page = self._chain.get(), PageQuery.read(ctx.query)
+        await chain.try_catch_up()
         target = ctx.query.text("target", None, bytes_max=4096)
         limit = min(page.limit, 200)
         if target is not None:
@@ -201,6 +202,7 @@ class MarketRoutes:
         chain = self._chain.get()
         typed = ctx.query.text("account", None, bytes_max=64)
         account = self._chain.wallet.default().account if typed is None else typed_account(typed, self._chain)
+        await chain.try_catch_up()
         waiting = await self._waiting(chain, account)
         owed = []
         for row in await chain.tables.owed(account):
@@ -228,6 +230,7 @@ class MarketRoutes:
     async def withdraw(self, ctx: ApiContext) -> Reply:
         """Answer what dividing and paying out an account's earnings would do, and its code."""
         chain, account = self._chain.get(), self._account(ctx)
+        await chain.catch_up()
         drafts: list[Draft] = []
         expected: dict[Account, int] = {}
         for number, shares, currency, units, _, _ in await self._waiting(chain, account):

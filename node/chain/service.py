@@ -18,7 +18,7 @@ from chain.profiles import DEV_ENDPOINT, PROFILES, ChainProfile
 from chain.spending import Limits, SpendingGuard
 from chain.wallet import Wallet
 from marina.clock import Clock
-from marina.errors import MarinaError, UsageError
+from marina.errors import MarinaError, NetworkError, UsageError
 from marina.ids import Account
 from node.chain.confirmations import Confirmations
 from node.health import CheckResult, Health
@@ -52,6 +52,7 @@ NOT_CONFIGURED = (
     "polygon-amoy) and restart; free music needs none"
 )
 _LOOK_AGAIN_S = 5.0
+_CATCH_UP_S = 8.0
 
 
 @dataclass(slots=True)
@@ -88,6 +89,21 @@ class Chain:
     editions: Editions
     dao: Dao
     dao_actions: Actions
+
+    async def catch_up(self) -> None:
+        """Let the index reach the chain's newest block: what others did a moment ago is then in it.
+
+        Raises:
+            NetworkError: the chain does not answer, or the index is far behind.
+        """
+        await self.indexer.reached(await self.gateway.head(), timeout_s=_CATCH_UP_S)
+
+    async def try_catch_up(self) -> None:
+        """Do so if the chain answers; without it what is known is shown."""
+        try:
+            await self.catch_up()
+        except NetworkError as err:
+            log.info("shown as the index has it: %s", err)
 
 
 class ChainService:
