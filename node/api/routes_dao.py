@@ -134,27 +134,27 @@ class DaoRoutes:
         said = await quote(self._chain, [draft], account, max_fee=max_fee(ctx))
         return Reply.ok({**said, "text_cid": None if cid is None else cid_text(cid)})
 
-    @route("POST", "/api/v1/dao/proposals/{name}/vote", scope=Scope.ADMIN)
-    async def vote(self, ctx: ApiContext) -> Reply:
-        """Answer what voting would do, and its code."""
-        from governance.ballot import parse_support
-
-        account = self._payer(ctx)
-        support = parse_support(ctx.body.text("support", bytes_max=16))
-        reason = ctx.body.text("reason", "", bytes_max=1024)
-        actions = self._chain.get().dao_actions
-        draft = await actions.vote(account, ctx.params["name"], support, reason)
-        return Reply.ok(await quote(self._chain, [draft], account, max_fee=max_fee(ctx)))
-
     @route("POST", "/api/v1/dao/proposals/{name}/{step}", scope=Scope.ADMIN)
     async def step(self, ctx: ApiContext) -> Reply:
-        """Answer what queueing, executing or cancelling would do, and its code."""
-        actions, account = self._chain.get().dao_actions, self._payer(ctx)
-        steps = {"queue": actions.queue, "execute": actions.execute, "cancel": actions.cancel}
-        act = steps.get(ctx.params["step"])
-        if act is None:
-            raise UsageError(f"a proposal is voted on, or {', '.join(steps)}d")
-        draft = await act(account, ctx.params["name"])
+        """Answer what a vote, queueing, executing or cancelling would do, and its code.
+
+        A vote takes ``support`` (for, against, abstain) and perhaps a ``reason``.
+        """
+        from governance.ballot import parse_support
+
+        actions, account, name = self._chain.get().dao_actions, self._payer(ctx), ctx.params["name"]
+        step = ctx.params["step"]
+        if step == "vote":
+            support = parse_support(ctx.body.text("support", bytes_max=16))
+            draft = await actions.vote(account, name, support, ctx.body.text("reason", "", bytes_max=1024))
+        elif step == "queue":
+            draft = await actions.queue(account, name)
+        elif step == "execute":
+            draft = await actions.execute(account, name)
+        elif step == "cancel":
+            draft = await actions.cancel(account, name)
+        else:
+            raise UsageError(f"{step[:40]!r} is nothing one does: choose vote, queue, execute or cancel")
         return Reply.ok(await quote(self._chain, [draft], account, max_fee=max_fee(ctx)))
 
     @route("POST", "/api/v1/dao/delegate", scope=Scope.ADMIN)
