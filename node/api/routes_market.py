@@ -86,6 +86,7 @@ class MarketRoutes:
         """Answer what a track or release is sold for, to whom the money goes, and what this account holds."""
         chain = self._chain.get()
         thing = await named(self._library, ctx.params["target"])
+        await chain.try_catch_up()
         rights = await chain.offers.rights(thing.id)
         if rights is None:
             return Reply.ok({"id": thing.text, "title": thing.title, "registered": False, "items": []})
@@ -253,6 +254,7 @@ class MarketRoutes:
     async def editions(self, ctx: ApiContext) -> Reply:
         """Answer the editions of a track or release, or with ``held`` those that this account holds."""
         chain = self._chain.get()
+        await chain.try_catch_up()
         account = self._chain.wallet.default().account
         target = ctx.query.text("target", None, bytes_max=4096)
         if target is not None:
