@@ -577,15 +577,7 @@ contract MusicLicensing is SplitLedger {
         uint64 end = _extend(licenceId, order, sold);
         _accrue(order.id, splitsHash, token, price, (price * feeBps) / 10_000);
         emit LicencePurchased(
-            licenceId,
-            order.id,
-            order.licensee,
-            msg.sender,
-            order.termId,
-            order.periods,
-            price,
-            splitsHash,
-            end
+            licenceId, order.id, order.licensee, msg.sender, order.termId, order.periods, price, splitsHash, end
         );
     }
 

@@ -195,11 +195,7 @@ abstract contract SplitLedger is ReentrancyGuardTransient {
     /// @param token zero for the native coin.
     /// @return gross everything, in base units.
     /// @return fee the DAO's part of it.
-    function accrual(bytes32 id, bytes32 splitsHash, address token)
-        external
-        view
-        returns (uint128 gross, uint128 fee)
-    {
+    function accrual(bytes32 id, bytes32 splitsHash, address token) external view returns (uint128 gross, uint128 fee) {
         Accrual storage found = _accruals[_key(id, splitsHash, token)];
         return (found.gross, found.fee);
     }

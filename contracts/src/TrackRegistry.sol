@@ -202,12 +202,10 @@ contract TrackRegistry is ERC721, EIP712, IERC2981, IERC4906 {
     /// @param deadline last second at which the signature is good.
     /// @param signature of the EIP-712 message `Register`, by the account or its contract (ERC-1271).
     /// @return id keccak256(abi.encode(artist, salt)).
-    function registerFor(
-        address artist,
-        Registration calldata registration,
-        uint256 deadline,
-        bytes calldata signature
-    ) external returns (bytes32 id) {
+    function registerFor(address artist, Registration calldata registration, uint256 deadline, bytes calldata signature)
+        external
+        returns (bytes32 id)
+    {
         bytes32 splitsHash = Splits.check(registration.splits);
         bytes32 digest = _hashTypedDataV4(
             keccak256(
@@ -460,12 +458,7 @@ contract TrackRegistry is ERC721, EIP712, IERC2981, IERC4906 {
         if (registration.releaseId != 0) _releases[id] = registration.releaseId;
         _mint(artist, uint256(id));
         emit Registered(
-            id,
-            artist,
-            registration.releaseId,
-            registration.contentDigest,
-            registration.royaltyBps,
-            registration.splits
+            id, artist, registration.releaseId, registration.contentDigest, registration.royaltyBps, registration.splits
         );
     }
 

@@ -53,10 +53,7 @@ contract DeploymentTest is DeploymentFixture {
 
     function test_theDeployerHasNoPowerLeft() public {
         bytes32[4] memory roles = [
-            timelock.DEFAULT_ADMIN_ROLE(),
-            timelock.PROPOSER_ROLE(),
-            timelock.CANCELLER_ROLE(),
-            timelock.EXECUTOR_ROLE()
+            timelock.DEFAULT_ADMIN_ROLE(), timelock.PROPOSER_ROLE(), timelock.CANCELLER_ROLE(), timelock.EXECUTOR_ROLE()
         ];
         bytes memory refusal =
             abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, deployer, roles[0]);

@@ -179,7 +179,8 @@ contract EditionsTest is Fixture {
         editions.buy{value: uint256(sold) * 1 ether}(edition, sold, listener, 150 ether);
         assertLe(editions.edition(edition).minted, 100);
         assertEq(
-            editions.edition(edition).minted, editions.balanceOf(artist, edition) + editions.balanceOf(listener, edition)
+            editions.edition(edition).minted,
+            editions.balanceOf(artist, edition) + editions.balanceOf(listener, edition)
         );
     }
 

@@ -40,9 +40,8 @@ abstract contract Fixture is Test {
 
     function splitsOf(address one, uint16 bps, address other) internal pure returns (Split[] memory splits) {
         splits = new Split[](2);
-        (splits[0], splits[1]) = one < other
-            ? (Split(one, bps), Split(other, 10_000 - bps))
-            : (Split(other, 10_000 - bps), Split(one, bps));
+        (splits[0], splits[1]) =
+            one < other ? (Split(one, bps), Split(other, 10_000 - bps)) : (Split(other, 10_000 - bps), Split(one, bps));
     }
 
     function threeSplits() internal pure returns (Split[] memory splits) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Fixture, Split} from "./Fixture.sol";
+import {Fixture} from "./Fixture.sol";
 import {MusicLicensing} from "../src/MusicLicensing.sol";
 
 /// @notice What transactions cost, as a chain counts it: isolated, so that every call is a transaction of its own with

@@ -146,10 +146,8 @@ contract GovernorTest is DeploymentFixture {
                 address(governor)
             )
         );
-        bytes32 ballot =
-            keccak256(abi.encode(governor.BALLOT_TYPEHASH(), id, FOR, alice, governor.nonces(alice)));
-        (uint8 v, bytes32 r, bytes32 s) =
-            vm.sign(aliceKey, keccak256(abi.encodePacked("\x19\x01", domain, ballot)));
+        bytes32 ballot = keccak256(abi.encode(governor.BALLOT_TYPEHASH(), id, FOR, alice, governor.nonces(alice)));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(aliceKey, keccak256(abi.encodePacked("\x19\x01", domain, ballot)));
         vm.expectRevert(abi.encodeWithSelector(IGovernor.GovernorInvalidSignature.selector, bob));
         governor.castVoteBySig(id, FOR, bob, abi.encodePacked(r, s, v));
         governor.castVoteBySig(id, FOR, alice, abi.encodePacked(r, s, v));
@@ -168,7 +166,7 @@ contract GovernorTest is DeploymentFixture {
         _vote(alice, id, FOR);
         _closeVote(id);
         _assertState(id, IGovernor.ProposalState.Defeated);
-        vm.expectRevert();
+        vm.expectPartialRevert(IGovernor.GovernorUnexpectedProposalState.selector);
         governor.queue(id);
     }
 
@@ -230,7 +228,7 @@ contract GovernorTest is DeploymentFixture {
         _openVote(id);
         _vote(alice, id, FOR);
         _closeVote(id);
-        vm.expectRevert();
+        vm.expectPartialRevert(IGovernor.GovernorUnexpectedProposalState.selector);
         governor.execute(id);
         governor.queue(id);
         vm.warp(governor.proposalEta(id) - 1);
@@ -278,7 +276,7 @@ contract GovernorTest is DeploymentFixture {
         _callSetFee(1_001);
         uint256 id = _propose(alice, "more than the contract allows");
         _pass(id);
-        vm.expectRevert();
+        vm.expectRevert(MusicLicensing.OutOfBounds.selector);
         governor.execute(id);
         _assertState(id, IGovernor.ProposalState.Queued);
         assertEq(licensing.feeBps(), 250);

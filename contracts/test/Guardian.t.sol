@@ -72,9 +72,7 @@ contract GuardianTest is Test {
     }
 
     function test_theBondMustBeAsLargeAsTheDaoAsks() public {
-        vm.expectRevert(
-            abi.encodeWithSelector(GuardianRegistry.BondTooSmall.selector, 100 ether - 1, 100 ether)
-        );
+        vm.expectRevert(abi.encodeWithSelector(GuardianRegistry.BondTooSmall.selector, 100 ether - 1, 100 ether));
         _register(one, PEER, 100 ether - 1);
         _register(one, PEER, 100 ether);
         vm.expectEmit(address(guardians));

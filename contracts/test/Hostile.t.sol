@@ -2,19 +2,12 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import {IERC1155Errors, IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Fixture} from "./Fixture.sol";
 import {Attacker} from "./actors/Receivers.sol";
-import {
-    FalseToken,
-    FeeToken,
-    HookToken,
-    LyingToken,
-    RebasingToken,
-    SilentToken
-} from "./tokens/HostileTokens.sol";
+import {FalseToken, FeeToken, HookToken, LyingToken, RebasingToken, SilentToken} from "./tokens/HostileTokens.sol";
 import {MusicLicensing} from "../src/MusicLicensing.sol";
 import {SplitLedger} from "../src/SplitLedger.sol";
 import {Split} from "../src/lib/Splits.sol";
@@ -281,9 +274,7 @@ contract HostileTest is Fixture {
         (HookToken token, uint16 termId,) = hooked();
         vm.prank(artist);
         registry.transferFrom(artist, address(attacker), uint256(id));
-        attacker.prepare(
-            address(registry), 0, abi.encodeCall(registry.setSplits, (id, oneSplit(address(attacker))))
-        );
+        attacker.prepare(address(registry), 0, abi.encodeCall(registry.setSplits, (id, oneSplit(address(attacker)))));
         bytes32 before = registry.splitsHashOf(id);
         attacker.act(
             address(licensing), 0, abi.encodeCall(licensing.purchase, (id, termId, 1, address(attacker), 1_000))
@@ -318,9 +309,7 @@ contract HostileTest is Fixture {
         vm.deal(address(attacker), 3 ether);
         bytes memory again = abi.encodeCall(editions.buy, (edition, 1, address(attacker), 1 ether));
         attacker.prepare(address(editions), 1 ether, again);
-        attacker.act(
-            address(editions), 1 ether, abi.encodeCall(editions.buy, (edition, 1, address(attacker), 1 ether))
-        );
+        attacker.act(address(editions), 1 ether, abi.encodeCall(editions.buy, (edition, 1, address(attacker), 1 ether)));
         assertEq(attacker.calls(), 1);
         assertFalse(attacker.succeeded());
         assertEq(bytes4(attacker.answer()), REENTERED);
@@ -357,7 +346,7 @@ contract HostileTest is Fixture {
         vm.prank(artist);
         uint256 edition = editions.createEdition(id, 3, 1 ether, 0);
         vm.deal(listener, 1 ether);
-        vm.expectRevert();
+        vm.expectRevert(abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidReceiver.selector, address(licensing)));
         vm.prank(listener);
         editions.buy{value: 1 ether}(edition, 1, address(licensing), 1 ether);
         assertEq(editions.edition(edition).minted, 0);

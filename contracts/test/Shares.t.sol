@@ -8,7 +8,6 @@ import {Split} from "../src/lib/Splits.sol";
 /// division, nor on how often.
 contract SharesTest is Fixture {
     bytes32 private id;
-    uint256 private steps;
 
     function setUp() public override {
         super.setUp();

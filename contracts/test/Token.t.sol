@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 import {Votes} from "@openzeppelin/contracts/governance/utils/Votes.sol";
+import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 import {Test} from "forge-std/Test.sol";
 import {MarinaToken} from "../src/MarinaToken.sol";
 
@@ -178,7 +179,7 @@ contract TokenTest is Test {
             vm.sign(key, _digest(keccak256(abi.encode(typehash, other, uint256(0), START))));
         token.delegateBySig(other, 0, START, v, r, s);
         assertEq(token.getVotes(other), 5 ether);
-        vm.expectRevert();
+        vm.expectPartialRevert(Nonces.InvalidAccountNonce.selector);
         token.delegateBySig(other, 0, START, v, r, s);
     }
 

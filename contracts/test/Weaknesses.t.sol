@@ -131,7 +131,9 @@ contract WeaknessesTest is Fixture {
         licensing.setToken(address(dollars), false);
         vm.expectRevert(notAllowed);
         licensing.revokeWithRefund(licenceId);
-        vm.expectRevert(abi.encodeWithSelector(IERC721Errors.ERC721InsufficientApproval.selector, stranger, uint256(id)));
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC721Errors.ERC721InsufficientApproval.selector, stranger, uint256(id))
+        );
         registry.transferFrom(artist, stranger, uint256(id));
     }
 
