@@ -6,10 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from chain.errors import RevertedError, RpcError, SpendingLimitError
+from chain.errors import RevertedError, RpcError, SpendingLimitError, TransactionFailedError
 from chain.fees import FeeOffer, bump, is_passed_over
 from chain.gateway import Gateway, Message, Receipt
-from chain.journal import ATTEMPTS_MAX, Attempt, Journal, State, Transaction, number_bytes, reason_text
+from chain.journal import Attempt, Journal, State, Transaction, number_bytes, reason_text
 from chain.refusals import Refusal, refusal, sentence
 from marina.clock import Clock
 from marina.ids import Account
@@ -59,7 +59,7 @@ class Follower:
 
         Args:
             transaction: signed and written down.
-            is_first: these bytes have never been sent before, so that a final refusal ends the intent.
+            is_first: these bytes have never been sent before, so that a final refusal is told at once.
         """
         transaction, _ = await self._try(transaction, is_first=is_first)
         return transaction
@@ -81,13 +81,21 @@ class Follower:
             transaction = await self._back(transaction)
         last = transaction.attempts[-1]
         used = await self._gateway.nonce(Account(transaction.account))
+        is_refused = transaction.state == State.REFUSED
         if used > last.nonce:
             if await self._is_void(transaction):
                 self._forget(transaction)
+                if is_refused:
+                    return await self._put(transaction, state=State.FAILED.value)
                 return await self._again(transaction)
-            return await self._put(transaction, reason=Refusal.TAKEN.value)
+            return transaction if is_refused else await self._put(transaction, reason=Refusal.TAKEN.value)
         kind = None
-        if not await self._gateway.is_known(last.hash):
+        if await self._gateway.is_known(last.hash):
+            if is_refused:  # whoever refused it passed it on all the same
+                transaction = await self._put(transaction, state=State.PENDING.value, reason="")
+        elif is_refused:
+            return transaction
+        else:
             transaction, kind = await self._try(transaction, is_first=False)
         if used == last.nonce:  # else it waits for one ahead of it, and a higher fee helps nothing
             return await self._hurry(transaction, is_outpriced=kind is Refusal.FEE_LOW)
@@ -96,6 +104,8 @@ class Follower:
     async def cancel(self, transaction: Transaction) -> Transaction:
         """Sign a transaction that sends nothing, for the same place at a higher fee."""
         last = transaction.attempts[-1]
+        if last.is_cancel:
+            return transaction
         market = await self._gateway.fees()
         fee = bump(FeeOffer(last.fee_wei, last.tip_wei), market, self._gateway.profile, transaction.gas, None)
         return await self._sign(transaction, fee, True)
@@ -115,6 +125,8 @@ class Follower:
         is_settled = confirmations >= self._gateway.profile.confirmations
         if is_settled and await self._gateway.block_hash(receipt.number) != receipt.block:
             return transaction  # the receipt is of a block that the endpoint itself has dropped
+        if is_settled and not receipt.is_success:
+            await self._gateway.check_failure(attempt.hash, receipt)  # its payer would pay again
         reason = transaction.reason
         if is_new:
             reason = "" if receipt.is_success else await self._why(transaction, receipt)
@@ -214,7 +226,10 @@ class Follower:
         except RevertedError as err:
             reason = f"another transaction of the account was faster, and now {err}"
             return await self._put(transaction, state=State.FAILED.value, reason=reason)
-        transaction = await self._sign(transaction, None, False)
+        try:
+            transaction = await self._sign(transaction, None, False)
+        except TransactionFailedError as err:
+            return await self._put(transaction, state=State.FAILED.value, reason=str(err))
         return await self.send(transaction, is_first=True)
 
     async def _hurry(self, transaction: Transaction, *, is_outpriced: bool) -> Transaction:
@@ -230,17 +245,12 @@ class Follower:
         market = await self._gateway.fees()
         if not is_outpriced and not is_passed_over(offered, market, profile):
             return transaction  # the fee is enough: it waits for something else
-        if len(transaction.attempts) >= ATTEMPTS_MAX:
-            return await self._put(
-                transaction,
-                reason=f"it was signed {ATTEMPTS_MAX} times and no block takes it: wait, or take it back",
-            )
         cap = int.from_bytes(transaction.fee_cap_wei) if transaction.fee_cap_wei else None
         try:
             fee = bump(offered, market, profile, transaction.gas, cap)
-        except SpendingLimitError as err:
+            transaction = await self._sign(transaction, fee, last.is_cancel)
+        except (SpendingLimitError, TransactionFailedError) as err:
             return await self._put(transaction, reason=str(err))
-        transaction = await self._sign(transaction, fee, last.is_cancel)
         return await self.send(transaction)
 
     async def _try(self, transaction: Transaction, *, is_first: bool) -> tuple[Transaction, Refusal | None]:
@@ -253,9 +263,9 @@ class Follower:
         return await self._put(transaction, state=State.PENDING.value, reason=""), None
 
     async def _refused(self, transaction: Transaction, err: RpcError, *, is_first: bool) -> Transaction:
-        # Only bytes that no endpoint can have are safe to give up: what is proven decides about others.
+        # Bytes that an endpoint may have are sent on: what is proven decides about them.
         is_over = is_first and err.is_alone and refusal(err).is_final
-        state = State.FAILED.value if is_over else transaction.state
+        state = State.REFUSED.value if is_over else transaction.state
         return await self._put(transaction, state=state, reason=sentence(err))
 
     async def _put(self, transaction: Transaction, **changes: object) -> Transaction:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chain.errors import ChainUnavailableError, RpcError
+from chain.errors import ChainUnavailableError, EndpointsDisagreeError, RpcError
 from chain.provider import make_web3
 from chain.revert import is_revert, reverted
 from chain.rpc import RpcPool
-from marina.ids import Account, account_text
+from marina.errors import MalformedError
+from marina.ids import Account, account_text, parse_account
 
 if TYPE_CHECKING:
     from web3 import AsyncWeb3
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _FEE_BLOCKS = 10
 _FEE_PERCENTILE = 50.0
 _GAS_MIN, _GAS_MAX = 21_000, 1_000_000_000
+_UINT64_MAX, _UINT256_MAX = 2**64 - 1, 2**256 - 1
 _FEE_WEI_MAX = 10**15
 """A million gwei for one gas: no chain has asked for so much, and an endpoint that says so is broken."""
 
@@ -199,13 +201,34 @@ class Gateway:
                 raise ValueError("the receipt is of another transaction")
             created = found.get("contractAddress")
             return Receipt(
-                number=_natural(found["blockNumber"]),
+                number=_natural(found["blockNumber"], _UINT64_MAX),
                 block=_hash(found["blockHash"]),
-                is_success=found["status"] == 1,
-                gas_used=_natural(found["gasUsed"]),
-                gas_price_wei=_natural(found.get("effectiveGasPrice") or 0),
-                created=Account(bytes.fromhex(created[2:])) if created else None,
+                is_success=_natural(found["status"], 1) == 1,
+                gas_used=_natural(found["gasUsed"], _GAS_MAX),
+                gas_price_wei=_natural(found.get("effectiveGasPrice") or 0, _FEE_WEI_MAX),
+                created=parse_account(created) if created else None,
             )
+
+    async def check_failure(self, transaction: bytes, receipt: Receipt) -> None:
+        """Check that as many endpoints as ``is_void`` asks for say that a transaction failed in its block.
+
+        Raises:
+            EndpointsDisagreeError: they differ.
+            RpcError: an endpoint does not have the index of transactions.
+        """
+        call = ("eth_getTransactionReceipt", ["0x" + transaction.hex()])
+        (answer,) = await self.rpc.agreed_batch([call], quorum=self._quorum, view=_outcome)
+        if isinstance(answer, RpcError):
+            raise answer
+        if _outcome(answer) != ("0x" + receipt.block.hex(), "0x0"):
+            raise EndpointsDisagreeError(
+                "endpoints tell different things about a failed transaction: it is looked at again"
+            )
+
+    @property
+    def _quorum(self) -> int:
+        """How many endpoints prove something; one that is configured alone is believed alone."""
+        return min(self.profile.quorum, self.rpc.operators)
 
     async def is_void(self, account: Account, nonce: int, hashes: Sequence[bytes], block: int) -> bool:
         """Return whether endpoints prove that a nonce was used by a transaction that is none of these.
@@ -229,8 +252,7 @@ class Gateway:
         for each in hashes:
             calls.append(("eth_getTransactionReceipt", ["0x" + each.hex()]))
             calls.append(("eth_getTransactionByHash", ["0x" + each.hex()]))
-        quorum = min(self.profile.quorum, self.rpc.operators)
-        answers = await self.rpc.agreed_batch(calls, quorum=quorum)
+        answers = await self.rpc.agreed_batch(calls, quorum=self._quorum)
         refusal = next((each for each in answers if isinstance(each, RpcError)), None)
         if refusal is not None:
             raise refusal
@@ -245,7 +267,15 @@ def _sense(method: str) -> Iterator[None]:
 
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Web3Exception) as err:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        MalformedError,
+        Web3Exception,
+    ) as err:
         raise _senseless(method) from err
 
 
@@ -255,8 +285,15 @@ def _senseless(method: str) -> ChainUnavailableError:
     )
 
 
-def _natural(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**256:
+def _outcome(receipt: Any) -> object:
+    """Return what two honest endpoints tell alike about a mined transaction, however much else they tell."""
+    if not isinstance(receipt, dict):
+        return receipt
+    return receipt.get("blockHash"), receipt.get("status")
+
+
+def _natural(value: Any, maximum: int = _UINT256_MAX) -> int:
+    if type(value) is not int or not 0 <= value <= maximum:
         raise ValueError("no natural number of the EVM")
     return value
 

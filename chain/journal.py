@@ -23,13 +23,15 @@ from marina.schema import (
     encode_record,
     record,
 )
-from storage.kv import Batch, KeyValueStore, Table
+from storage.kv import KeyValueStore, Table
 
 DATA_BYTES_MAX = 28 << 10
 """A little more than the largest creation code of ours: a record of twice this fits a message."""
 SUMMARY_BYTES_MAX = 1024
 REASON_BYTES_MAX = 1024
 ATTEMPTS_MAX = 12
+CANCEL_ATTEMPTS = 4
+"""So many of them are kept for taking it back."""
 _PAGE = 256
 
 
@@ -50,9 +52,11 @@ class State(IntEnum):
     """Mined without success, or can never be mined."""
     CANCELLED = 6
     """Another transaction of the account took its place, as the owner asked."""
+    REFUSED = 7
+    """An endpoint says that no block can take it. That is not believed until its place is taken."""
 
 
-LIVE = frozenset({State.PLANNED, State.SIGNED, State.PENDING, State.MINED})
+LIVE = frozenset({State.PLANNED, State.SIGNED, State.PENDING, State.MINED, State.REFUSED})
 SENT = frozenset({State.SIGNED, State.PENDING, State.MINED})
 
 
@@ -230,19 +234,22 @@ class Journal:
         value = await self._table.get(transaction_id)
         return None if value is None else decode_record(Transaction, value)
 
-    async def put(self, transaction: Transaction) -> None:
-        """Write a transaction down, durably."""
-        place = transaction.created_s.to_bytes(8) + transaction.id
-        batch: Batch = [
-            (self._table.key(transaction.id), encode_record(transaction)),
-            (self._order.key(place), transaction.id),
-            (self._open.key(transaction.id), b"" if transaction.is_live else None),
-        ]
+    async def put(self, *transactions: Transaction) -> None:
+        """Write transactions down, durably and all at once."""
+        batch: list[tuple[bytes, bytes | None]] = []
+        for each in transactions:
+            place = each.created_s.to_bytes(8) + each.id
+            batch += [
+                (self._table.key(each.id), encode_record(each)),
+                (self._order.key(place), each.id),
+                (self._open.key(each.id), b"" if each.is_live else None),
+            ]
         await self._store.write(batch)
-        if transaction.is_live:
-            self._live[transaction.id] = transaction
-        else:
-            self._live.pop(transaction.id, None)
+        for each in transactions:
+            if each.is_live:
+                self._live[each.id] = each
+            else:
+                self._live.pop(each.id, None)
 
     async def page(self, *, before: bytes = b"", limit: int = 50) -> list[tuple[bytes, Transaction]]:
         """Return (cursor, transaction) pairs of all chains, the newest first, from ahead of a cursor."""

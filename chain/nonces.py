@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chain.gateway import Gateway
-from chain.journal import Journal, Transaction
+from chain.journal import Journal, State, Transaction
 from marina.clock import Clock
 from marina.ids import Account
 
@@ -31,7 +31,9 @@ class NonceKeeper:
         floor, until_s = self._floors.get(account, (0, 0.0))
         if self._clock.monotonic_s() < until_s:
             nonce = max(nonce, floor)
-        taken = {attempt.nonce for each in self._journal.live(account) for attempt in each.attempts}
+        # What was refused holds no place: whoever takes it proves that the other is void.
+        live = [each for each in self._journal.live(account) if each.state != State.REFUSED]
+        taken = {attempt.nonce for each in live for attempt in each.attempts}
         while nonce in taken:
             nonce += 1
         return nonce

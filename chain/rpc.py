@@ -28,6 +28,7 @@ _REST_S = 5.0
 _PAUSE_S_MAX = 3.0
 """How long a request waits for endpoints that all asked for a pause, before it gives up."""
 
+View = Callable[[Any], object]
 TransportFactory = Callable[[str], httpx.AsyncBaseTransport | None]
 
 
@@ -126,12 +127,15 @@ class RpcPool:
             raise answer
         return answer
 
-    async def agreed_batch(self, calls: Sequence[Call], *, quorum: int | None = None) -> list[Any]:
+    async def agreed_batch(
+        self, calls: Sequence[Call], *, quorum: int | None = None, view: View = lambda result: result
+    ) -> list[Any]:
         """Return results on which endpoints agree, all of one endpoint's from one request to it.
 
         Args:
             calls: at most 100.
             quorum: how many must agree; None for the chain's quorum.
+            view: the part of a result that must be the same.
 
         Raises:
             As ``agreed``, but an ``RpcError`` stands in the place of a call that was refused; nothing of
@@ -154,7 +158,7 @@ class RpcPool:
                 refused[endpoint.address] = answers
                 continue
             for address, other in answered.items():
-                _compare(calls, (address, other), (endpoint.address, answers))
+                _compare(calls, view, (address, other), (endpoint.address, answers))
             answered[endpoint.address] = answers
             if len(answered) >= wanted:
                 return answers
@@ -231,9 +235,11 @@ class RpcPool:
         return str(err)
 
 
-def _compare(calls: Sequence[Call], one: tuple[str, list[Any]], other: tuple[str, list[Any]]) -> None:
+def _compare(
+    calls: Sequence[Call], view: View, one: tuple[str, list[Any]], other: tuple[str, list[Any]]
+) -> None:
     for (method, _), mine, theirs in zip(calls, one[1], other[1], strict=True):
-        if mine != theirs:
+        if view(mine) != view(theirs):
             raise EndpointsDisagreeError(
                 f"{one[0]} and {other[0]} tell different things about {method}: "
                 "nothing that costs money is done until they agree"

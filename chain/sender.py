@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
 from chain.accounts import TransactionSigner
+from chain.amount import Amount, Currency
 from chain.draft import Draft
 from chain.errors import TransactionFailedError
 from chain.fees import FeeOffer, offer
@@ -18,7 +19,6 @@ from chain.follow import Follower
 from chain.gateway import Gateway
 from chain.journal import (
     DATA_BYTES_MAX,
-    SENT,
     SUMMARY_BYTES_MAX,
     Journal,
     Spend,
@@ -28,6 +28,7 @@ from chain.journal import (
     reason_text,
 )
 from chain.nonces import NonceKeeper
+from chain.profiles import ChainProfile
 from chain.signing import signed
 from chain.simulate import Simulation, simulate
 from chain.spending import SpendingGuard
@@ -126,7 +127,8 @@ class Sender:
     async def submit(self, draft: Draft, *, account: Account, max_fee_wei: int | None = None) -> Transaction:
         """Write an intent down, sign it, send it, and return it as it stands then.
 
-        A draft whose key has an unfinished transaction returns that one and sends nothing.
+        A draft whose key has an unfinished transaction returns that one and sends nothing. One that was
+        refused is made again in the same place, so that at most one of the two is mined.
 
         Raises:
             SpendingLimitError, InsufficientFundsError, RevertedError: nothing was sent.
@@ -139,35 +141,76 @@ class Sender:
         if len(draft.data) > DATA_BYTES_MAX or len(draft.summary.encode()) > SUMMARY_BYTES_MAX:
             raise UsageError(f"the transaction is too large: at most {DATA_BYTES_MAX} bytes of data")
         await self.load()
-        async with self._turn:
-            known = self._journal.live_with(draft.key)
-            if known is not None:
-                return known
-            await self._guard.check(draft.spend)
-            try:
-                gas = (await self.simulate(draft, account, max_fee_wei)).gas
-            except NetworkError:
-                if not draft.is_queued:
-                    raise
-                gas = 0
-            transaction = self._planned(draft, account, gas, max_fee_wei)
-            await self._journal.put(transaction)
-            if gas == 0:
-                self._wake.set()
-                return transaction
-            try:
-                transaction = await self._sign(transaction)
-            except MarinaError as err:
-                if isinstance(err, NetworkError) and draft.is_queued:
-                    self._wake.set()
-                    return transaction
-                await self._end(transaction, f"not signed: {err}")
-                raise
-            transaction = await self._follower.send(transaction, is_first=True)
-        self._wake.set()
-        if transaction.state == State.FAILED:
+        try:
+            async with self._turn:
+                known = await self._known(draft.key)
+                if known is not None and known.state != State.REFUSED:
+                    return known
+                transaction = await self._submit(draft, account, max_fee_wei, known)
+        finally:
+            self._wake.set()  # also when whoever submits goes away in the middle
+        if transaction.state == State.REFUSED:
             raise TransactionFailedError(transaction.reason)
         return transaction
+
+    async def _known(self, key: str) -> Transaction | None:
+        """Return the unfinished transaction of an intent, as it stands now if it was refused."""
+        known = self._journal.live_with(key)
+        if known is None:
+            return None
+        if known.state == State.REFUSED:
+            known = await self._follower.advance(known)
+        elif known.state == State.PLANNED and not known.is_queued:
+            known = await self._end(known, _INTERRUPTED)
+        return known if known.is_live else None
+
+    async def _submit(
+        self, draft: Draft, account: Account, max_fee_wei: int | None, refused: Transaction | None
+    ) -> Transaction:
+        spends = _spends(draft, self._gateway.profile)
+        await self._guard.check(spends)
+        try:
+            gas = (await self.simulate(draft, account, max_fee_wei)).gas
+        except NetworkError:
+            if not draft.is_queued or refused is not None:
+                raise
+            gas = 0
+        transaction = self._planned(draft, account, gas, max_fee_wei, spends)
+        if refused is None:
+            await self._journal.put(transaction)
+        else:
+            transaction = await self._taken_over(refused, transaction)
+        if gas == 0:
+            return transaction
+        try:
+            transaction = await self._sign(transaction)
+        except MarinaError as err:
+            if refused is not None:
+                raise
+            if isinstance(err, NetworkError) and draft.is_queued:
+                return transaction
+            await self._end(transaction, f"not signed: {err}")
+            raise
+        return await self._follower.send(transaction, is_first=True)
+
+    async def _taken_over(self, refused: Transaction, planned: Transaction) -> Transaction:
+        """Let a new transaction take the place of a refused one, with all that was signed for the intent."""
+        nonce = refused.attempts[-1].nonce
+        if refused.account != planned.account or await self._gateway.nonce(Account(refused.account)) > nonce:
+            raise TransactionFailedError(
+                f"an endpoint refused this before ({refused.reason}), and it is not certain yet that it was "
+                "not mined all the same: try again in some blocks' time"
+            )
+        made = replace(
+            planned,
+            state=State.REFUSED.value,
+            attempts=refused.attempts,
+            raw=refused.raw,
+            reason=refused.reason,
+            is_queued=False,
+        )
+        await self._journal.put(made, replace(refused, state=State.FAILED.value))
+        return made
 
     async def wait(
         self, transaction_id: bytes, *, confirmations: int = 1, timeout_s: float = 120.0
@@ -182,7 +225,7 @@ class Sender:
             while True:
                 changed = self._changed
                 found = await self.get(transaction_id)
-                if found.state == State.FAILED:
+                if found.state in (State.FAILED, State.REFUSED):
                     raise TransactionFailedError(found.reason)
                 if found.confirmations >= confirmations or not found.is_live:
                     return found
@@ -205,17 +248,19 @@ class Sender:
             UsageError: it is mined already, or has ended.
             NotFoundError: this node made no such transaction.
         """
-        async with self._turn:
-            found = await self.get(transaction_id)
-            if found.state == State.PLANNED:
-                reason = "taken back before it was signed"
-                return await self._end(found, reason, state=State.CANCELLED)
-            if State(found.state) not in SENT or found.state == State.MINED:
-                raise UsageError("it is mined or ended already and cannot be taken back")
-            found = await self._follower.send(await self._follower.cancel(found))
-        self._due_s.pop(transaction_id, None)
-        self._wake.set()
-        return found
+        await self.load()
+        try:
+            async with self._turn:
+                found = await self.get(transaction_id)
+                if found.state == State.PLANNED:
+                    reason = "taken back before it was signed"
+                    return await self._end(found, reason, state=State.CANCELLED)
+                if State(found.state) not in (State.SIGNED, State.PENDING):
+                    raise UsageError("it is mined or ended already and cannot be taken back")
+                return await self._follower.send(await self._follower.cancel(found))
+        finally:
+            self._due_s.pop(transaction_id, None)
+            self._wake.set()
 
     async def _look(self, poll_s: float) -> bool:
         """Move each transaction that is due, and return whether nothing stood in the way."""
@@ -228,14 +273,23 @@ class Sender:
                 await self._advance(transaction.id)
             except NetworkError as err:
                 log.info("the chain is waited for: %s", err)
+                # What is wrong may be wrong with this one alone: the next look begins behind it.
+                self._due_s[transaction.id] = now_s + 2 * _ERROR_PAUSE_S
                 return False
             except MarinaError as err:
                 # A locked vault, an endpoint that refuses: this one waits, the others go on.
                 log.info("a transaction waits: %s", err)
                 is_well = False
-            age_s = 0 if transaction.block_hash else self._clock.now_s() - transaction.created_s
-            self._due_s[transaction.id] = now_s + min(max(poll_s, age_s / _AGED_PART), _AGED_POLL_S_MAX)
+            pause_s = max(poll_s, await self._age_s(transaction.id) / _AGED_PART)
+            self._due_s[transaction.id] = now_s + min(pause_s, _AGED_POLL_S_MAX)
         return is_well
+
+    async def _age_s(self, transaction_id: bytes) -> int:
+        """Return for how long blocks have not taken what was signed last."""
+        transaction = await self.get(transaction_id)
+        if transaction.block_hash or not transaction.attempts:
+            return 0
+        return self._clock.now_s() - transaction.attempts[-1].signed_s
 
     async def _advance(self, transaction_id: bytes) -> None:
         async with self._turn:
@@ -273,14 +327,13 @@ class Sender:
     async def _sign(
         self, transaction: Transaction, fee: FeeOffer | None = None, is_cancel: bool = False
     ) -> Transaction:
-        """Sign with the next nonce, or with the last attempt's when a fee is given, and write it down."""
+        """Sign with the next nonce, or the last one to replace an attempt, and write it down."""
         account = Account(transaction.account)
+        is_replacing = fee is not None or transaction.state == State.REFUSED
+        nonce = transaction.attempts[-1].nonce if is_replacing else await self._nonces.next(account)
         if fee is None:
-            nonce = await self._nonces.next(account)
             fee = offer(await self._gateway.fees(), self._gateway.profile, transaction.gas, _cap(transaction))
-        else:
-            nonce = transaction.attempts[-1].nonce
-        made = await signed(
+        made = signed(
             transaction,
             self._signer_for(account),
             nonce=nonce,
@@ -291,7 +344,9 @@ class Sender:
         await self._journal.put(made)
         return made
 
-    def _planned(self, draft: Draft, account: Account, gas: int, max_fee_wei: int | None) -> Transaction:
+    def _planned(
+        self, draft: Draft, account: Account, gas: int, max_fee_wei: int | None, spends: Sequence[Amount]
+    ) -> Transaction:
         return Transaction(
             id=secrets.token_bytes(16),
             key=draft.key,
@@ -304,7 +359,7 @@ class Sender:
             fee_cap_wei=b"" if max_fee_wei is None else number_bytes(max_fee_wei),
             what=draft.what,
             summary=draft.summary,
-            spends=tuple(Spend.of(each) for each in draft.spend),
+            spends=tuple(Spend.of(each) for each in spends),
             created_s=self._clock.now_s(),
             state=State.PLANNED.value,
             attempts=(),
@@ -332,6 +387,13 @@ class Sender:
 
 def _cap(transaction: Transaction) -> int | None:
     return int.from_bytes(transaction.fee_cap_wei) if transaction.fee_cap_wei else None
+
+
+def _spends(draft: Draft, profile: ChainProfile) -> tuple[Amount, ...]:
+    """Return what a draft gives away, with all the coins that travel with it, whatever it says itself."""
+    said = sum(each.value for each in draft.spend if each.currency.token is None)
+    unsaid = draft.value - said
+    return draft.spend if unsaid <= 0 else (*draft.spend, Amount(unsaid, Currency(profile.symbol, 18)))
 
 
 def _draft_of(transaction: Transaction) -> Draft:

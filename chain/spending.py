@@ -30,7 +30,7 @@ class SpendingGuard:
     """Compares what is to be spent with the limits and with what the journal says was spent lately.
 
     A transaction counts from the moment in which its intent is on disk, so two at once cannot both use
-    what is left; one that failed or was cancelled counts no longer.
+    what is left; one that failed, was refused or cancelled counts no longer.
     """
 
     def __init__(self, *, journal: Journal, limits: Limits, clock: Clock) -> None:
@@ -82,7 +82,7 @@ class SpendingGuard:
 
 
 def _counts(row: Transaction) -> bool:
-    return State(row.state) not in (State.FAILED, State.CANCELLED)
+    return State(row.state) not in (State.FAILED, State.CANCELLED, State.REFUSED)
 
 
 def _limit(limits: Sequence[Amount], currency: Currency) -> int:

@@ -25,6 +25,7 @@ _STATES = {
     State.CONFIRMED: "confirmed",
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
+    State.REFUSED: "failed",
 }
 
 
