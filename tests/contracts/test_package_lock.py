@@ -1,4 +1,4 @@
-"""What npm installs for the contracts is exact, checked by hashes, names no server, and installs from nothing."""
+"""What npm installs for the contracts is exact, checked by hashes, names no server, and installs afresh."""
 
 from __future__ import annotations
 
