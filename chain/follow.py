@@ -9,6 +9,7 @@ from dataclasses import replace
 from chain.errors import RevertedError, RpcError, SpendingLimitError, TransactionFailedError
 from chain.fees import FeeOffer, bump, is_passed_over
 from chain.gateway import Gateway, Message, Receipt
+from chain.intent import fee_cap
 from chain.journal import Attempt, Journal, State, Transaction, number_bytes, reason_text
 from chain.refusals import Refusal, refusal, sentence
 from marina.clock import Clock
@@ -245,9 +246,8 @@ class Follower:
         market = await self._gateway.fees()
         if not is_outpriced and not is_passed_over(offered, market, profile):
             return transaction  # the fee is enough: it waits for something else
-        cap = int.from_bytes(transaction.fee_cap_wei) if transaction.fee_cap_wei else None
         try:
-            fee = bump(offered, market, profile, transaction.gas, cap)
+            fee = bump(offered, market, profile, transaction.gas, fee_cap(transaction))
             transaction = await self._sign(transaction, fee, last.is_cancel)
         except (SpendingLimitError, TransactionFailedError) as err:
             return await self._put(transaction, reason=str(err))

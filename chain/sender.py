@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
 from chain.accounts import TransactionSigner
-from chain.amount import Amount, Currency
 from chain.draft import Draft
 from chain.errors import TransactionFailedError
 from chain.fees import FeeOffer, offer
 from chain.follow import Follower
 from chain.gateway import Gateway
+from chain.intent import all_spends, draft_of, fee_cap, planned
 from chain.journal import (
     DATA_BYTES_MAX,
     SUMMARY_BYTES_MAX,
     Journal,
-    Spend,
     State,
     Transaction,
-    number_bytes,
     reason_text,
 )
 from chain.nonces import NonceKeeper
-from chain.profiles import ChainProfile
 from chain.signing import signed
 from chain.simulate import Simulation, simulate
 from chain.spending import SpendingGuard
@@ -167,7 +163,7 @@ class Sender:
     async def _submit(
         self, draft: Draft, account: Account, max_fee_wei: int | None, refused: Transaction | None
     ) -> Transaction:
-        spends = _spends(draft, self._gateway.profile)
+        spends = all_spends(draft, self._gateway.profile)
         await self._guard.check(spends)
         try:
             gas = (await self.simulate(draft, account, max_fee_wei)).gas
@@ -175,7 +171,15 @@ class Sender:
             if not draft.is_queued or refused is not None:
                 raise
             gas = 0
-        transaction = self._planned(draft, account, gas, max_fee_wei, spends)
+        transaction = planned(
+            draft,
+            account,
+            spends=spends,
+            profile=self._gateway.profile,
+            gas=gas,
+            max_fee_wei=max_fee_wei,
+            now_s=self._clock.now_s(),
+        )
         if refused is None:
             await self._journal.put(transaction)
         else:
@@ -307,7 +311,7 @@ class Sender:
         """Try, sign and send what waited for the chain."""
         account = Account(transaction.account)
         try:
-            simulation = await self.simulate(_draft_of(transaction), account, _cap(transaction))
+            simulation = await self.simulate(draft_of(transaction), account, fee_cap(transaction))
         except NetworkError:
             raise
         except MarinaError as err:
@@ -332,7 +336,9 @@ class Sender:
         is_replacing = fee is not None or transaction.state == State.REFUSED
         nonce = transaction.attempts[-1].nonce if is_replacing else await self._nonces.next(account)
         if fee is None:
-            fee = offer(await self._gateway.fees(), self._gateway.profile, transaction.gas, _cap(transaction))
+            fee = offer(
+                await self._gateway.fees(), self._gateway.profile, transaction.gas, fee_cap(transaction)
+            )
         made = signed(
             transaction,
             self._signer_for(account),
@@ -344,38 +350,6 @@ class Sender:
         await self._journal.put(made)
         return made
 
-    def _planned(
-        self, draft: Draft, account: Account, gas: int, max_fee_wei: int | None, spends: Sequence[Amount]
-    ) -> Transaction:
-        return Transaction(
-            id=secrets.token_bytes(16),
-            key=draft.key,
-            chain_id=self._gateway.profile.chain_id,
-            account=account,
-            to=draft.to or b"",
-            value=number_bytes(draft.value),
-            data=draft.data,
-            gas=gas,
-            fee_cap_wei=b"" if max_fee_wei is None else number_bytes(max_fee_wei),
-            what=draft.what,
-            summary=draft.summary,
-            spends=tuple(Spend.of(each) for each in spends),
-            created_s=self._clock.now_s(),
-            state=State.PLANNED.value,
-            attempts=(),
-            raw=b"",
-            mined=b"",
-            block_number=0,
-            block_hash=b"",
-            confirmations=0,
-            gas_used=0,
-            fee_paid_wei=b"",
-            created=b"",
-            reorgs=0,
-            reason="",
-            is_queued=draft.is_queued,
-        )
-
     def _note_mined(self, transaction: Transaction) -> None:
         self._nonces.note(transaction)
         self._on_mined(transaction.block_number)
@@ -383,25 +357,3 @@ class Sender:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-
-
-def _cap(transaction: Transaction) -> int | None:
-    return int.from_bytes(transaction.fee_cap_wei) if transaction.fee_cap_wei else None
-
-
-def _spends(draft: Draft, profile: ChainProfile) -> tuple[Amount, ...]:
-    """Return what a draft gives away, with all the coins that travel with it, whatever it says itself."""
-    said = sum(each.value for each in draft.spend if each.currency.token is None)
-    unsaid = draft.value - said
-    return draft.spend if unsaid <= 0 else (*draft.spend, Amount(unsaid, Currency(profile.symbol, 18)))
-
-
-def _draft_of(transaction: Transaction) -> Draft:
-    return Draft(
-        to=Account(transaction.to) if transaction.to else None,
-        data=transaction.data,
-        value=transaction.value_wei,
-        what=transaction.what,
-        summary=transaction.summary,
-        key=transaction.key,
-    )
