@@ -210,13 +210,16 @@ class Endpoint:
             raise self._failed(f"answers with more than {BODY_BYTES_MAX >> 20} MiB")
         if scope.cancelled_caught:
             raise self._failed(f"did not answer within {self._timeout_s:g} s")
-        if reply.status_code in {429, 503}:
-            raise self._failed("asks for a pause", pause_s=_retry_after_s(reply.headers.get("retry-after")))
-        if reply.status_code in (401, 403):
-            raise self._failed(f"does not let this node in (HTTP {reply.status_code}): check its key")
+        self._check_status(reply.status_code, reply.headers.get("retry-after"))
         if reply.status_code >= 400 and bytes(raw).lstrip()[:1] not in (b"{", b"["):
             raise self._failed(f"answers HTTP {reply.status_code}")
         return bytes(raw)
+
+    def _check_status(self, status: int, retry_after: str | None) -> None:
+        if status in {429, 503}:
+            raise self._failed("asks for a pause", pause_s=_retry_after_s(retry_after))
+        if status in (401, 403):
+            raise self._failed(f"does not let this node in (HTTP {status}): check its key")
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -226,7 +229,7 @@ class Endpoint:
                 follow_redirects=False,
                 trust_env=False,
                 transport=self._transport,
-                verify=self._url.startswith("https:"),
+                verify=not self._url.startswith("http:"),  # certificates are read for nothing there
             )
         return self._client
 

@@ -52,10 +52,11 @@ PROFILES = {
 
 
 def check_endpoint(url: str) -> str:
-    """Return an endpoint's address if it may be used.
+    """Return an endpoint's address if it may be used, its scheme in small letters.
 
     Raises:
-        UsageError: it is no http or https address, carries a user name, or is plain http to another machine.
+        UsageError: it is no http, https, ws or wss address, carries a user name, or is not encrypted on its
+            way to another machine.
     """
     try:
         parts = urlsplit(url)
@@ -63,8 +64,10 @@ def check_endpoint(url: str) -> str:
     except ValueError:
         parts, host = urlsplit(""), ""
     if (
-        parts.scheme not in ("http", "https")
+        parts.scheme not in ("http", "https", "ws", "wss")
         or not host
+        or not url.isprintable()
+        or " " in url
         or parts.username
         or parts.password
         or parts.fragment
@@ -72,12 +75,12 @@ def check_endpoint(url: str) -> str:
         raise UsageError(
             f"{masked(url)!r} is no address of a JSON-RPC endpoint: write it like https://rpc.example.org"
         )
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme in ("http", "ws") and not _is_loopback(host):
         raise UsageError(
-            f"{masked(url)} would be asked without encryption: use its https address, "
+            f"{masked(url)} would be asked without encryption: use its https or wss address, "
             "or an endpoint on this machine"
         )
-    return url
+    return parts.scheme + url[len(parts.scheme) :]
 
 
 def masked(url: str) -> str:

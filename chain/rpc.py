@@ -39,7 +39,7 @@ class RpcConfig:
     Attributes:
         timeout_s: one request to one endpoint.
         tries_max: rounds over all endpoints.
-        transport: what carries the requests to an address; None for the network.
+        transport: what carries the requests to an http address; None for the network.
     """
 
     timeout_s: float = 8.0
@@ -74,13 +74,7 @@ class RpcPool:
         self._rng = rng
         self._backoff = Backoff(_RETRY_BASE_S, _RETRY_CAP_S, config.tries_max)
         self._endpoints = [
-            Endpoint(
-                check_endpoint(url),
-                profile=profile,
-                timeout_s=config.timeout_s,
-                transport=config.transport(url),
-            )
-            for url in dict.fromkeys(endpoints)
+            _endpoint(check_endpoint(url), profile, config) for url in dict.fromkeys(endpoints)
         ]
 
     async def call(self, method: str, params: Sequence[object]) -> Any:
@@ -233,6 +227,14 @@ class RpcPool:
         endpoint.not_before_s = now_s + max(_REST_S, pause_s)
         log.info("an endpoint of the chain failed", extra={"context": {"cause": str(err)}})
         return str(err)
+
+
+def _endpoint(url: str, profile: ChainProfile, config: RpcConfig) -> Endpoint:
+    if url.startswith("ws"):
+        from chain.endpoint_ws import WebSocketEndpoint
+
+        return WebSocketEndpoint(url, profile=profile, timeout_s=config.timeout_s)
+    return Endpoint(url, profile=profile, timeout_s=config.timeout_s, transport=config.transport(url))
 
 
 def _compare(

@@ -29,9 +29,12 @@ def test_every_chain_but_the_development_one_asks_two_endpoints_where_keys_are_r
         "http://localhost:8545/path",
         "http://[::1]:8545",
         "http://127.9.9.9",
+        "wss://rpc.example.org/ws/key",
+        "ws://127.0.0.1:8545",
+        "ws://[::1]:8545",
     ],
 )
-def test_https_and_loopback_may_be_used(url):
+def test_https_wss_and_loopback_may_be_used(url):
     assert check_endpoint(url) == url
 
 
@@ -43,6 +46,9 @@ def test_https_and_loopback_may_be_used(url):
         "http://127.0.0.1.example.org",
         "http://localhost.example.org",
         "http://0.0.0.0:8545",
+        "ws://rpc.example.org",
+        "ws://10.0.0.1:8546",
+        "WS://rpc.example.org",
     ],
 )
 def test_another_machine_without_encryption_is_refused(url):
@@ -63,11 +69,21 @@ def test_another_machine_without_encryption_is_refused(url):
         "https://[::1",
         "https://rpc.example.org:99999",
         "file:///etc/passwd",
+        "wss://name:pass@rpc.example.org",
+        " https://rpc.example.org",
+        "https://rpc.example.org/a b",
+        "https://rpc.exa\nmple.org",
+        "https://rpc.example.org/\x00",
     ],
 )
 def test_what_is_no_endpoint_is_refused(url):
     with pytest.raises(UsageError, match="no address of a JSON-RPC endpoint"):
         check_endpoint(url)
+
+
+def test_a_scheme_in_capitals_is_the_same_scheme():
+    assert check_endpoint("HTTPS://rpc.example.org/Key") == "https://rpc.example.org/Key"
+    assert check_endpoint("Ws://127.0.0.1:8545") == "ws://127.0.0.1:8545"
 
 
 def test_a_refusal_never_shows_a_key():
