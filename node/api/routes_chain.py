@@ -24,6 +24,8 @@ from node.chain.spending import quote
 _CREATION_GAS = 6_000_000
 _ROLE_GAS = 150_000
 _NOBODY = Account(bytes(20))
+_GIVES_AWAY = ("transfer(address,uint256)", "approve(address,uint256)")
+"""Calls of a token that the spending limits see, although they are typed by hand."""
 
 
 class ChainRoutes:
@@ -101,9 +103,12 @@ class ChainRoutes:
         name = chain.contracts.name_of(call.address) or account_text(call.address)
         summary = f"Call {name}.{call.signature} with {', '.join(call.arguments) or 'nothing'}"
         coin = chain.currencies.coin
-        spend = (Amount(value, coin),) if value else ()
+        spend = [Amount(value, coin)] if value else []
+        token = chain.currencies.known().get(call.address)
+        if token is not None and call.signature in _GIVES_AWAY:
+            spend.append(Amount(int(call.values[1]), token))
         key = f"chain.send:{call.address.hex()}:{message.data.hex()[:128]}:{value}"
-        draft = Draft(call.address, message.data, value, "chain.send", summary[:1000], key, spend)
+        draft = Draft(call.address, message.data, value, "chain.send", summary[:1000], key, tuple(spend))
         return Reply.ok(await quote(self._chain, [draft], sender, max_fee=max_fee(ctx)))
 
     @route("POST", "/api/v1/chain/deploy", scope=Scope.ADMIN)
