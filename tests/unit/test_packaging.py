@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chain.artifacts import NAMES, artifact
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("marina", "storage", "p2p", "chain", "governance", "streaming", "recommend", "node", "cli")
 LOCKS = ("run.txt", "dev.txt")
