@@ -29,6 +29,10 @@ _LAG_BLOCKS = 3
 _LAG_S_MIN = 10.0
 """An endpoint may be so far behind another; a block that is missing for longer is no longer in the chain."""
 _PROOF_BLOCKS = 2
+_GAP = (
+    "it waits for an earlier transaction of the account, which another program made: if that one never "
+    "comes, the next transaction from here takes its place"
+)
 
 
 class Follower:
@@ -100,6 +104,8 @@ class Follower:
             transaction, kind = await self._try(transaction, is_first=False)
         if used == last.nonce:  # else it waits for one ahead of it, and a higher fee helps nothing
             return await self._hurry(transaction, is_outpriced=kind is Refusal.FEE_LOW)
+        if kind is None and self._has_gap_ahead(transaction, used):
+            return await self._put(transaction, reason=_GAP)
         return transaction
 
     async def cancel(self, transaction: Transaction) -> Transaction:
@@ -110,6 +116,12 @@ class Follower:
         market = await self._gateway.fees()
         fee = bump(FeeOffer(last.fee_wei, last.tip_wei), market, self._gateway.profile, transaction.gas, None)
         return await self._sign(transaction, fee, True)
+
+    def _has_gap_ahead(self, transaction: Transaction, used: int) -> bool:
+        """Return whether it waits for a nonce that no transaction of this node has."""
+        live = self._journal.live(Account(transaction.account))
+        ours = {attempt.nonce for each in live for attempt in each.attempts}
+        return any(nonce not in ours for nonce in range(used, transaction.attempts[-1].nonce))
 
     async def _receipt(self, transaction: Transaction) -> tuple[Attempt, Receipt] | None:
         for attempt in reversed(transaction.attempts):

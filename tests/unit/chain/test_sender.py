@@ -339,6 +339,23 @@ async def test_an_endpoint_that_hides_a_receipt_cannot_make_the_node_pay_twice(a
     assert not liar.pool
 
 
+async def test_a_place_that_another_program_left_empty_is_told_and_taken_by_the_next(autojump_clock):
+    rig = Rig()
+    async with rig.running() as sender:
+        hand_in(rig.chain, raw_payment(ALICE, 0))
+        first = await rig.pay("a")
+        await trio.sleep(3)
+        assert "which another program made" in (await sender.get(first.id)).reason
+        rig.chain.pool = {key: each for key, each in rig.chain.pool.items() if key[1] != 0}
+        await rig.blocks(3)
+        assert await rig.state(first) is State.PENDING
+        second = await rig.pay("b")
+        assert (first.nonce, second.nonce) == (1, 0)
+        await rig.blocks(4)
+        assert {await rig.state(first), await rig.state(second)} == {State.CONFIRMED}
+    assert rig.paid() == [COIN, COIN]
+
+
 async def test_two_processes_with_one_account_pay_each_of_their_intents_once(autojump_clock):
     one, two = Rig(), Rig()
     two.chain, two.wire.answer = one.chain, one.chain.answer
