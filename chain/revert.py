@@ -8,6 +8,7 @@ from typing import Any
 from chain.artifacts import NAMES, abi_type, artifact, selector
 from chain.endpoint import clean
 from chain.errors import RevertedError, RpcError
+from chain.revert_words import WORDS
 
 _ERROR = bytes.fromhex("08c379a0")
 _PANIC = bytes.fromhex("4e487b71")
@@ -17,35 +18,6 @@ _PANICS = {
     0x11: "a number is too large or too small",
     0x12: "a division by zero",
     0x32: "an item that does not exist",
-}
-_WORDS = {
-    "NotForSale": "it is not for sale: not registered, taken off sale, or blocked by the DAO",
-    "UnknownTerm": "there is no such offer any more: look again with 'marina terms'",
-    "NoLicence": "there is no such licence, or it has ended",
-    "AlreadyLicensed": "the licence has no end already: nothing to buy",
-    "PriceAboveMaximum": "it costs {price}, more than the {maxPrice} that were agreed to",
-    "WrongPayment": "{sent} were sent and {wanted} are wanted",
-    "ShortPayment": "the token delivered {received} of {wanted}",
-    "Paused": "new purchases are paused until {until} (Unix time)",
-    "AlreadyRegistered": "it is registered already",
-    "UnknownId": "nothing is registered under this id",
-    "NotAllowed": "{caller} may not do this: only the owner of the track or release may, or the DAO",
-    "InvalidSplits": "the splits must name 1 to 32 different accounts and add up to 100 %",
-    "WrongSplits": "these are not the splits under which the money was earned",
-    "StaleEpoch": "a newer keybox (epoch {current}) is in force",
-    "TokenNotAllowed": "this token is not on the DAO's list",
-    "PaymentRefused": "{account} refuses the payment; it stays owed",
-    "SoldOut": "only {left} are left",
-    "UnknownEdition": "there is no such edition, or it is not sold",
-    "BondTooSmall": "the bond is {bond} and at least {minBond} is asked for",
-    "BondLocked": "the bond is locked until {unlocksAt} (Unix time)",
-    "ERC20InsufficientBalance": "the account holds {balance} of the {needed} tokens needed",
-    "ERC20InsufficientAllowance": "only {allowance} of {needed} tokens are allowed to be taken",
-    "GovernorInsufficientProposerVotes": "the proposer has {votes} votes and needs {threshold}",
-    "GovernorUnexpectedProposalState": "the proposal is not in the state that this needs",
-    "GovernorAlreadyCastVote": "{voter} has voted already",
-    "MintCapExceeded": "{asked} are more than the {left} that may still be minted this year",
-    "TimelockUnexpectedOperationState": "the waiting time of the timelock is not over",
 }
 
 
@@ -87,13 +59,8 @@ def _decoded(head: bytes, body: bytes) -> RevertedError:
     except (DecodingError, OverflowError, UnicodeDecodeError):
         return RevertedError("the contract refused with an error that cannot be read")
     named = {each["name"]: _shown(value) for each, value in zip(entry["inputs"], arguments, strict=True)}
-    words = _WORDS.get(entry["name"])
-    if words is None:
-        listed = ", ".join(f"{key} {value}" for key, value in named.items())
-        words = f"{entry['name']}({listed})"
-    return RevertedError(
-        f"the contract refused: {words.format_map(named)}", name=entry["name"], args=arguments
-    )
+    words = WORDS.get(entry["name"], entry["name"]).format_map(named)
+    return RevertedError(f"the contract refused: {words}", name=entry["name"], args=arguments)
 
 
 def _shown(value: object) -> str:
