@@ -59,7 +59,7 @@ def test_the_compiler_is_pinned_and_nothing_is_upgradeable(path: Path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_every_error_is_provoked_by_a_test(path: Path):
-    unseen = [name for name in declared(path, "error") if f".{name}.selector" not in TESTS]
+    unseen = [name for name in declared(path, "error") if f"{path.stem}.{name}.selector" not in TESTS]
     assert unseen == []
 
 
