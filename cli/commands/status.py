@@ -53,6 +53,7 @@ def _lines(facts: dict) -> list[str]:  # type: ignore[type-arg]
         f"storage  {human_bytes(storage['bytes_used'])} of {human_bytes(storage['bytes_quota'])}",
         f"provide  {clean(facts['provide']['text'])}",
         f"library  {counted(library['tracks'], 'track')}   {counted(library['releases'], 'release')}",
+        f"chain    {clean(facts['chain'])}",
         f"vault    {'locked' if facts['locked'] else 'unlocked'}",
     ]
     if swarm["hint"]:

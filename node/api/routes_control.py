@@ -65,6 +65,7 @@ class ControlRoutes:
                 },
                 "storage": {"bytes_used": stat.bytes_used, "bytes_quota": stat.bytes_quota},
                 "library": await services.library.counts(),
+                "chain": report.components["chain"].sentence,
                 "provide": _provide(services.discovery.announce_health()),
             }
         )
