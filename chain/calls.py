@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,24 @@ from marina.jsontext import load_json
 
 ARGUMENTS_MAX = 64
 ABI_BYTES_MAX = 512 << 10
+ANSWER_BYTES_MAX = 64 << 10
 _SHOWN_CHARS_MAX = 2000
 _VIEWS = ("view", "pure")
+_NESTING_MAX = 8
+_LISTS_MAX = 2
+"""Lists within each other. An answer can name one list as every member of another, so each further level
+multiplies what little data can grow to."""
+_BITS = "|".join(str(8 * each) for each in range(1, 33))
+_TYPE = re.compile(
+    rf"(u?int(?:{_BITS})|address|bool|string|bytes(?:[1-9]|[12][0-9]|3[0-2])?|tuple)"
+    r"((?:\[(?:[1-9][0-9]{0,3})?\])*)",
+    re.ASCII,
+)
+"""What solc writes; ``uint`` alone, which hashes to another selector, is none of it."""
+_NO_ABI = "this is no contract's ABI with a function: give the JSON that a compiler writes"
+_DECIMAL = re.compile(r"-?[0-9]{1,80}", re.ASCII)
+_HEXADECIMAL = re.compile(r"0x[0-9A-Fa-f]{1,64}", re.ASCII)
+_BYTES = re.compile(r"0x(?:[0-9A-Fa-f]{2})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,8 @@ class ContractCall:
         from eth_abi import decode
         from eth_abi.exceptions import DecodingError
 
+        if len(answer) > ANSWER_BYTES_MAX:
+            raise MalformedError(f"the answer is larger than {ANSWER_BYTES_MAX >> 10} KiB: it is not shown")
         outputs = self.entry.get("outputs", [])
         try:
             values = decode([abi_type(each) for each in outputs], answer)
@@ -90,13 +109,44 @@ def parse_abi(text: str) -> list[dict[str, Any]]:
         raise UsageError(f"the ABI is larger than {ABI_BYTES_MAX >> 10} KiB")
     try:
         found = load_json(text.encode())
-        entries = found["abi"] if isinstance(found, dict) else found
-        functions = [each for each in entries if each.get("type") == "function"]
-        for each in functions:
-            signature(each)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise UsageError("this is no contract's ABI: give the JSON that a compiler writes") from err
+    except (ValueError, RecursionError) as err:
+        raise UsageError(_NO_ABI) from err
+    entries = found.get("abi") if isinstance(found, dict) else found
+    functions = [each for each in entries if _is_function(each)] if isinstance(entries, list) else []
+    if not functions:
+        raise UsageError(_NO_ABI)
     return functions
+
+
+def _is_function(entry: Any) -> bool:
+    """Return whether an entry is a function all of whose types can be typed and shown."""
+    return (
+        isinstance(entry, dict)
+        and entry.get("type") == "function"
+        and isinstance(entry.get("name"), str)
+        and _are_parameters(entry.get("inputs"))
+        and _are_parameters(entry.get("outputs", []))
+    )
+
+
+def _are_parameters(found: Any, depth: int = 0, lists: int = 0) -> bool:
+    return isinstance(found, list) and all(_is_parameter(each, depth, lists) for each in found)
+
+
+def _is_parameter(found: Any, depth: int, lists: int) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("name", ""), str):
+        return False
+    kind = found.get("type")
+    match = _TYPE.fullmatch(kind) if isinstance(kind, str) else None
+    if match is None or depth > _NESTING_MAX:
+        return False
+    lists += match[2].count("[")
+    if lists > _LISTS_MAX:
+        return False
+    if match[1] != "tuple":
+        return True
+    parts = found.get("components")
+    return bool(parts) and _are_parameters(parts, depth + 1, lists)
 
 
 def parse_call(
@@ -143,7 +193,7 @@ def _value(text: Any, parameter: dict[str, Any], where: str) -> Any:
         if kind.endswith("]") or kind == "tuple":
             return _composed(text, parameter, where)
         return _SCALARS[_family(kind)](text, kind)
-    except (ValueError, MalformedError, KeyError) as err:
+    except (ValueError, MalformedError) as err:
         raise UsageError(f"{where} ({str(text)[:60]!r}) is no {kind}") from err
 
 
@@ -164,24 +214,35 @@ def _family(kind: str) -> str:
     return kind.rstrip("0123456789") if kind != "bytes" else "dynamic"
 
 
-def _number(text: Any, _: str) -> int:
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    return int(text, 16) if str(text).startswith("0x") else int(str(text))
+def _number(value: Any, _: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = _string(value).strip()
+    if _HEXADECIMAL.fullmatch(text):
+        return int(text, 16)
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("no number")
+    return int(text)
 
 
-def _flag(text: Any, _: str) -> bool:
-    if isinstance(text, bool):
-        return text
-    return {"true": True, "false": False}[text]
+def _flag(value: Any, _: str) -> bool:
+    if value is True or value == "true":
+        return True
+    if value is False or value == "false":
+        return False
+    raise ValueError("neither true nor false")
 
 
-def _address(text: Any, _: str) -> bytes:
-    return bytes(parse_account(text))
+def _address(value: Any, _: str) -> bytes:
+    text = _string(value)
+    account = parse_account(text)
+    if text not in (account_text(account), text.lower()):
+        raise ValueError("its capital letters do not fit (EIP-55)")
+    return bytes(account)
 
 
-def _fixed(text: Any, kind: str) -> bytes:
-    size = int(kind.removeprefix("bytes"))
+def _fixed(value: Any, kind: str) -> bytes:
+    size, text = int(kind.removeprefix("bytes")), _string(value)
     if size == 32 and text.startswith("tr_"):
         return bytes(parse_track(text))
     if size == 32 and text.startswith("rl_"):
@@ -192,14 +253,21 @@ def _fixed(text: Any, kind: str) -> bytes:
     return data
 
 
-def _dynamic(text: Any, _: str) -> bytes:
-    if not text.startswith("0x"):
-        raise ValueError("no 0x")
+def _dynamic(value: Any, _: str) -> bytes:
+    text = _string(value)
+    if not _BYTES.fullmatch(text):
+        raise ValueError("no bytes")
     return bytes.fromhex(text[2:])
 
 
-def _text(text: Any, _: str) -> str:
-    return str(text)
+def _text(value: Any, _: str) -> str:
+    return _string(value)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
 
 
 _SCALARS: dict[str, Callable[[Any, str], Any]] = {
