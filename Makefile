@@ -44,7 +44,9 @@ bench: $(ENV)
 
 fuzz: $(ENV)
 	MARINA_FUZZ_RUNS=200000 $(BIN)/python -m pytest tests/property tests/hostile tests/sim
-	MARINA_FUZZ_RUNS=10000 $(BIN)/python -m pytest -m slow tests/unit tests/integration
+	MARINA_FUZZ_RUNS=10000 $(BIN)/python -m pytest -m slow tests/unit tests/integration tests/contracts
+	[ ! -d contracts/node_modules ] || (cd contracts && FOUNDRY_FUZZ_SEED=$$(date +%s) FOUNDRY_FUZZ_RUNS=20000 \
+		FOUNDRY_INVARIANT_RUNS=512 $(FORGE) test --offline --no-match-contract Gas)
 
 test-faults: $(ENV)
 	MARINA_FAULT_RUNS=1000 $(BIN)/python -m pytest tests/faults tests/hostile
@@ -53,12 +55,13 @@ vectors: $(ENV)
 	$(BIN)/python tests/vectors/generate.py && $(BIN)/python tests/vectors/generate_identity.py
 
 contracts: contracts/node_modules/.complete
-	node contracts/tools/compile.mjs
-	cd contracts && node_modules/@foundry-rs/forge-linux-amd64/bin/forge test --offline
+	cd contracts && node tools/compile.mjs && $(FORGE) test --offline
 
 contracts/node_modules/.complete: contracts/package-lock.json
 	cd contracts && npm ci --no-progress
 	touch $@
+
+FORGE = $$(echo node_modules/@foundry-rs/forge-*/bin/forge)
 
 UV = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--python-version 3.11 --override locks/overrides.txt --extra demo
