@@ -70,8 +70,9 @@ contract InvariantTest is Fixture {
         assertEq(market.fault(), "");
     }
 
-    /// @dev In the end everything is divided and paid out, but what each list's rounding leaves: that follows from what
-    /// came in under the list, however often somebody divided on the way, and whatever other lists earned.
+    /// @dev In the end everything is divided and paid out, but what each list's rounding leaves. Everybody has got its
+    /// part of what came in under each list that names it, to the unit: however often somebody divided on the way, and
+    /// whatever the splits were changed to.
     function afterInvariant() public {
         for (uint256 each; each < 2; ++each) {
             address token = each == 0 ? address(0) : address(dollars);
@@ -82,9 +83,11 @@ contract InvariantTest is Fixture {
                 }
             }
             for (uint256 i; i < market.PEOPLE(); ++i) {
-                licensing.withdraw(market.people(i), token);
+                address account = market.people(i);
+                uint256 paid = licensing.withdraw(account, token) + market.paidTo(account, token);
+                assertEq(paid, market.besides(account, token) + market.sharesOf(account, token));
             }
-            licensing.withdraw(dao, token);
+            assertEq(licensing.withdraw(dao, token) + market.paidTo(dao, token), market.besides(dao, token));
             assertEq(each == 0 ? address(licensing).balance : dollars.balanceOf(address(licensing)), left);
         }
     }

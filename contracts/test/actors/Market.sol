@@ -45,8 +45,11 @@ contract Market is Test {
     /// @notice Set when something that must always work did not, or something impossible was possible.
     string public fault;
 
-    /// @notice How often each action went through.
-    mapping(bytes4 action => uint256) public done;
+    /// @notice What an account must have been owed besides its shares: refunds, surpluses, and the DAO its fees.
+    mapping(address account => mapping(address token => uint256)) public besides;
+
+    /// @notice What an account was paid.
+    mapping(address account => mapping(address token => uint256)) public paidTo;
 
     constructor(
         TrackRegistry registry_,
@@ -129,6 +132,20 @@ contract Market is Test {
         }
     }
 
+    /// @notice What an account must get of all sales: its part of what was earned under each list that names it.
+    function sharesOf(address account, address token) external view returns (uint256 sum) {
+        uint256 count = lists.length;
+        for (uint256 which; which < count; ++which) {
+            Split[] memory splits = list(lists[which]);
+            for (uint256 i; i < splits.length; ++i) {
+                if (splits[i].account != account) continue;
+                for (uint256 track; track < TRACKS; ++track) {
+                    sum += (earned[key(ids[track], hashes[which], token)] * splits[i].bps) / 10_000;
+                }
+            }
+        }
+    }
+
     function purchase(uint256 payer, uint256 track, uint16 termId, uint16 periods, uint256 licensee) external {
         (bytes32 id, address who) = (ids[track % TRACKS], people[payer % PEOPLE]);
         termId = uint16(bound(termId, 0, 2));
@@ -147,7 +164,6 @@ contract Market is Test {
             uint64 end = licensing.expiresAt(licenceId);
             if (end <= block.timestamp || end < ends[licenceId]) fault = "a purchase shortened a licence";
             ends[licenceId] = end;
-            ++done[this.purchase.selector];
         } catch {
             if (_isOpen(id) && !_isPaused() && termId != 1 && term.enabled) fault = "a sound purchase failed";
         }
@@ -179,8 +195,9 @@ contract Market is Test {
             cameIn[token] += refund + surplus;
             uint256 credited = licensing.owed(found.licensee, token) - before;
             if (credited != refund + (owner == found.licensee ? surplus : 0)) fault = "a refund was not credited";
+            besides[found.licensee][token] += refund;
+            besides[owner][token] += surplus;
             ends[licenceId] = 0;
-            ++done[this.revoke.selector];
         } catch {
             fault = "an owner could not pay back";
         }
@@ -194,7 +211,6 @@ contract Market is Test {
         vm.prank(who);
         try licensing.tip{value: inDollars ? 0 : amount}(id, inDollars ? 1 : 0, amount) {
             _took(id, token, amount, 0);
-            ++done[this.tip.selector];
         } catch {
             if (_isAllowed(token)) fault = "a tip failed";
         }
@@ -212,7 +228,6 @@ contract Market is Test {
         dollars.approve(address(editions), type(uint256).max);
         try editions.buy{value: token == address(0) ? price : 0}(number, amount, who, price) {
             _took(found.trackId, token, price, (price * licensing.feeBps()) / 10_000);
-            ++done[this.buyEdition.selector];
         } catch {
             bool isLeft = found.minted + amount <= found.cap;
             if (isLeft && _isOpen(found.trackId) && !_isPaused() && _isAllowed(token)) {
@@ -227,9 +242,7 @@ contract Market is Test {
         TrackEditions.Edition memory found = editions.edition(number);
         address owner = registry.ownerOf(uint256(found.trackId));
         vm.prank(owner);
-        try editions.mint(number, owner, uint32(bound(amount, 1, 10))) {
-            ++done[this.giveEdition.selector];
-        } catch {}
+        try editions.mint(number, owner, uint32(bound(amount, 1, 10))) {} catch {}
     }
 
     function settle(uint256 track, uint256 which, bool inDollars) external {
@@ -241,7 +254,6 @@ contract Market is Test {
             vm.recordLogs();
             licensing.settle(id, splits, token);
             if (vm.getRecordedLogs().length != 0) fault = "dividing again did something";
-            ++done[this.settle.selector];
         } catch {
             fault = "somebody could not settle";
         }
@@ -257,7 +269,7 @@ contract Market is Test {
             if (paid != owed || afterwards - before != owed) fault = "an account was paid something else";
             if (licensing.owed(account, token) != 0) fault = "an account may be paid twice";
             wentOut[token] += paid;
-            ++done[this.withdraw.selector];
+            paidTo[account][token] += paid;
         } catch {
             fault = "somebody could not withdraw";
         }
@@ -267,7 +279,6 @@ contract Market is Test {
         bytes32 id = ids[track % TRACKS];
         vm.prank(registry.ownerOf(uint256(id)));
         registry.setSplits(id, list(which % (PEOPLE * LISTS)));
-        ++done[this.changeSplits.selector];
     }
 
     function sellRight(uint256 track, uint256 to) external {
@@ -275,7 +286,6 @@ contract Market is Test {
         address owner = registry.ownerOf(uint256(id));
         vm.prank(owner);
         registry.transferFrom(owner, people[to % PEOPLE], uint256(id));
-        ++done[this.sellRight.selector];
     }
 
     function stop(uint256 track, uint8 how) external {
@@ -325,6 +335,7 @@ contract Market is Test {
 
     function _took(bytes32 id, address token, uint256 gross, uint256 fee) private {
         cameIn[token] += gross;
+        besides[dao][token] += fee;
         earned[key(id, registry.splitsHashOf(id), token)] += gross - fee;
     }
 
