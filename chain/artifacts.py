@@ -123,9 +123,11 @@ def topic(entry: dict[str, Any]) -> bytes:
 def web3_contract(name: str) -> Any:
     """Return web3's contract class of one of our contracts, without a provider: it encodes."""
     from web3 import Web3
+    from web3.providers.base import BaseProvider
 
     made = artifact(name)
-    return Web3().eth.contract(abi=list(made.abi), bytecode=made.bytecode)
+    # Without a provider of its own web3 would ask whatever answers on this machine's port 8545.
+    return Web3(BaseProvider()).eth.contract(abi=list(made.abi), bytecode=made.bytecode)
 
 
 def encode_call(name: str, function: str, *args: object) -> bytes:
@@ -143,7 +145,7 @@ def encode_call(name: str, function: str, *args: object) -> bytes:
 
     try:
         text: str = web3_contract(name).encode_abi(function, args=list(args))
-    except (Web3Exception, TypeError) as err:
+    except (Web3Exception, AttributeError, TypeError) as err:  # web3 8.0.0 stumbles over names of ENS
         raise ValueError(f"{name}.{function} does not take these arguments") from err
     return bytes.fromhex(text.removeprefix("0x"))
 
@@ -154,7 +156,7 @@ def encode_creation(name: str, *args: object) -> bytes:
 
     try:
         text: str = web3_contract(name).constructor(*args).data_in_transaction
-    except (Web3Exception, TypeError) as err:
+    except (Web3Exception, AttributeError, TypeError) as err:
         raise ValueError(f"the constructor of {name} does not take these arguments") from err
     return bytes.fromhex(text.removeprefix("0x"))
 

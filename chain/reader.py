@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from chain.artifacts import artifact
 from chain.contracts import ContractSet
-from chain.errors import RpcError
+from chain.errors import ChainUnavailableError, RpcError
 from chain.provider import make_web3
 from chain.revert import is_revert, reverted
 from chain.rpc import RpcPool
+from marina.errors import MalformedError
 from marina.ids import Account, account_text
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ class ContractReader:
     async def time_s(self) -> int:
         """Return the time of the newest block: what contracts go by, not this machine's clock."""
         block = await self._rpc.call("eth_getBlockByNumber", ["latest", False])
-        return int(block["timestamp"], 16)
+        try:
+            return int(block["timestamp"], 16)
+        except (LookupError, TypeError, ValueError) as err:
+            raise ChainUnavailableError(
+                "the chain's endpoint gives a block without a time: set another in chain.endpoints"
+            ) from err
 
     async def read(self, name: str, function: str, *args: object, block: int | str = "latest") -> Any:
         """Return what a view function of one of our contracts answers.
@@ -48,6 +54,7 @@ class ContractReader:
 
         Raises:
             RevertedError: the function refused; the sentence says why.
+            MalformedError: what is there is another contract.
             NetworkError: nobody answered.
         """
         return await self._call(self._of(name, self._contracts.named()[name]), function, args, block)
@@ -57,11 +64,21 @@ class ContractReader:
         return await self._call(self._of(name, address), function, args, "latest")
 
     async def _call(self, contract: Any, function: str, args: tuple[object, ...], block: int | str) -> Any:
+        from web3.exceptions import Web3Exception
+
         bound = contract.get_function_by_name(function)(*args)
         try:
-            return _plain(await bound.call(block_identifier=block))
+            answer = await bound.call(block_identifier=block)
         except RpcError as err:
             raise (reverted(err) if is_revert(err) else err) from err
+        except (Web3Exception, OverflowError, UnicodeDecodeError) as err:
+            raise MalformedError(
+                f"{contract.address} does not answer what {function} returns: it is another contract"
+            ) from err
+        outputs = bound.abi["outputs"]
+        if len(outputs) == 1:
+            return _plain(answer, outputs[0]["type"], outputs[0])
+        return tuple(_plain(each, kind["type"], kind) for each, kind in zip(answer, outputs, strict=True))
 
     def _contract(self, name: str, address: Account) -> Any:
         if self._web3 is None:
@@ -69,10 +86,13 @@ class ContractReader:
         return self._web3.eth.contract(address=account_text(address), abi=list(artifact(name).abi))
 
 
-def _plain(value: Any) -> Any:
-    """Return a web3 answer with addresses as bytes and structs as tuples."""
-    if isinstance(value, str) and len(value) == 42 and value.startswith("0x"):
+def _plain(value: Any, kind: str, parameter: Any) -> Any:
+    """Return a web3 answer of an ABI type with addresses as bytes and structs as tuples."""
+    if kind.endswith("]"):
+        return tuple(_plain(each, kind[: kind.rindex("[")], parameter) for each in value)
+    if kind == "tuple":
+        parts = parameter["components"]
+        return tuple(_plain(each, part["type"], part) for each, part in zip(value, parts, strict=True))
+    if kind == "address":
         return Account(bytes.fromhex(value[2:]))
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(each) for each in value)
     return bytes(value) if isinstance(value, bytes) else value
