@@ -35,7 +35,10 @@ _WORDS = (
         Refusal.KNOWN,
         ("already known", "alreadyknown", "known transaction", "already imported", "already exists"),
     ),
-    (Refusal.OUTBID, ("replacement transaction", "replacement fee", "could not replace")),
+    (
+        Refusal.OUTBID,
+        ("replacement transaction", "replacement fee", "could not replace", "replacementnotallowed"),
+    ),
     (Refusal.TAKEN, ("nonce too low", "nonce is too low", "oldnonce", "old nonce", "invalid nonce")),
     (Refusal.FEE_HIGH, ("exceeds the configured cap",)),
     (
