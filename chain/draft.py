@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chain.accounts import TypedDomain
 from chain.amount import Amount
 from marina.ids import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A token's permission (ERC-2612) that a draft needs and that is not signed yet.
+
+    Attributes:
+        domain: of the token.
+        spender: who may take the tokens.
+        value: how many base units.
+        nonce: the token's, of the account that pays.
+        deadline_s: last Unix second at which it is good.
+    """
+
+    domain: TypedDomain
+    spender: Account
+    value: int
+    nonce: int
+    deadline_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +42,7 @@ class Draft:
         spend: what it gives away, network fees apart; limits apply to it.
         gas_limit: fixed gas limit, None to estimate.
         is_queued: whether it may wait until the chain answers.
+        permit: that ``data`` lacks; it is signed with the owner's yes, never before.
     """
 
     to: Account | None
@@ -33,3 +54,4 @@ class Draft:
     spend: tuple[Amount, ...] = ()
     gas_limit: int | None = None
     is_queued: bool = False
+    permit: Permit | None = None

@@ -60,7 +60,7 @@ def spend(
     if not console.is_json:
         for line in lines:
             console.hint(line)
-    if not args.yes and not console.ask("Pay and send?" if quote["spend"] else "Send?"):
+    if not args.yes and not console.ask(_question(quote)):
         raise NotPermittedError("nothing was sent: answer y, or pass --yes")
     sent = daemon.post("/api/v1/wallet/confirm", {"confirm": quote["confirm"]})["items"]
     done = [_settled(daemon, console, each) for each in sent]
@@ -73,17 +73,31 @@ def spend(
 def quote_lines(quote: Mapping[str, Any]) -> list[str]:
     """Return what the owner reads before saying yes."""
     lines = [clean(each["summary"]) for each in quote["transactions"]]
-    fee = f"network fee at most {quote['fee_max']} on {quote['chain']}, paid by {quote['account']}"
+    where = f"on {quote['chain']}, paid by {quote['account']}"
+    fee = f"network fee {'at most ' + quote['fee_max'] if quote['fee_max'] else 'not known yet'} {where}"
     if quote["spend"]:
         left = ", ".join(quote["left_today"])
         lines.append(f"  total {' + '.join(quote['spend'])}; {fee} (limit today: {left} left)")
     else:
         lines.append(f"  {fee}")
+    if quote["waits"]:
+        lines.append(
+            "  The chain does not answer, so this could not be tried; the price is the last that was seen. "
+            "It is paid once the chain answers, unless it is refused then. 'marina tx cancel' takes it back."
+        )
     return lines
 
 
+def _question(quote: Mapping[str, Any]) -> str:
+    if quote["waits"]:
+        return "Pay when the chain answers?"
+    return "Pay and send?" if quote["spend"] else "Send?"
+
+
 def _settled(daemon: Daemon, console: Console, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Wait until a transaction is mined and this node has seen what it did."""
+    """Wait until a transaction is mined and this node has seen what it did; not for one that is queued."""
+    if sent["status"] == "waits":
+        return dict(sent)
     ends_s = time.monotonic() + (console.timeout_s or _WAIT_S)
     while True:
         found: dict[str, Any] = daemon.get(f"/api/v1/transactions/{sent['id']}", wait_s=_POLL_S)
@@ -100,6 +114,8 @@ def _settled(daemon: Daemon, console: Console, sent: Mapping[str, Any]) -> dict[
 
 
 def _line(done: Mapping[str, Any]) -> str:
+    if done["status"] == "waits":
+        return f"{done['id'][:12]} waits for the chain  {clean(done['summary'])}"
     wanted = done["confirmations_wanted"]
     return (
         f"tx {done['hash']} {done['status']} {min(done['confirmations'], wanted)}/{wanted}, fee {done['fee']}"

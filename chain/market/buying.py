@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chain.accounts import TypedDomain, VaultSigner
-from chain.amount import Amount, Currency, format_amount
-from chain.artifacts import encode_call
-from chain.draft import Draft
-from chain.errors import RpcError
+from chain.amount import Amount, format_amount
+from chain.artifacts import decode_call, encode_call
+from chain.draft import Draft, Permit
+from chain.errors import InsufficientFundsError
 from chain.market.currencies import Currencies
-from chain.market.offers import FOR_EVER, KINDS, Offer, Offers
+from chain.market.offers import FOR_EVER, KINDS, Offer, Offers, Terms, licence_id
 from chain.reader import ContractReader
 from marina.errors import MarinaError, NetworkError, NotFoundError, NotPermittedError, UsageError
 from marina.ids import Account, account_text
@@ -28,19 +30,23 @@ class Buying:
         self._offers = offers
         self._chain_id = chain_id
 
-    async def choose(self, thing: bytes, term: int | None, kind: int | None) -> Offer:
+    async def choose(
+        self, thing: bytes, term: int | None, kind: int | None, *, known: Terms | None = None
+    ) -> Offer:
         """Return the term that is meant: the named one, or the cheapest that is sold.
 
         Args:
             thing: the track or release.
             term: its number, None for the cheapest without end, or the cheapest of all.
             kind: only terms of this kind; None for any.
+            known: where it is looked up; None for the chain itself.
 
         Raises:
             NotFoundError: nothing is sold under this id.
             UsageError: there is no such term.
         """
-        rights = await self._offers.rights(thing)
+        terms = known or self._offers
+        rights = await terms.rights(thing)
         if rights is None:
             raise NotFoundError(
                 "it is not registered on this chain: nothing to buy; free music plays without a licence"
@@ -49,7 +55,7 @@ class Buying:
             raise NotPermittedError(
                 "the DAO has blocked its sale" if rights.is_blocked else "its owner does not sell it now"
             )
-        sold = [each for each in await self._offers.of(thing) if each.is_sold]
+        sold = [each for each in await terms.of(thing) if each.is_sold]
         if term is not None:
             named = [each for each in sold if each.term == term]
             if not named:
@@ -65,34 +71,39 @@ class Buying:
         offer: Offer,
         *,
         title: str,
-        payer: VaultSigner,
+        payer: Account,
         licensee: Account,
         periods: int = 1,
         is_renewal: bool = False,
         is_queued: bool = False,
+        known: Terms | None = None,
     ) -> tuple[Draft, ...]:
         """Return the transactions that buy, extend or give a licence.
 
         Args:
             offer: what is bought.
             title: how people call it.
-            payer: whose money; signs a token's permit.
+            payer: whose money.
             licensee: who gets it.
             periods: how many; 1 for a licence without end.
             is_renewal: whether a live licence may be extended.
             is_queued: whether it may wait for a chain that does not answer.
+            known: where licences are looked up; None for the chain itself.
 
         Raises:
-            UsageError: wrong number of periods, or a live licence that would be extended unasked.
+            UsageError: wrong number of periods, a live licence that would be extended unasked, or one that
+                may wait and is not paid in the chain's coin.
             NotPermittedError: the licence has no end already.
         """
         if not 1 <= periods <= PERIODS_MAX or (offer.period_s == 0 and periods != 1):
             raise UsageError("a licence without end is bought once; others for 1 to 1200 periods")
-        await self._check_live(offer, licensee, is_renewal=is_renewal)
+        if is_queued and offer.price.currency.token is not None:
+            raise UsageError("only what costs the chain's own coin can wait for the chain: leave out --queue")
+        await self._check_live(known or self._offers, offer, licensee, is_renewal=is_renewal)
         price = Amount(offer.price.value * periods, offer.price.currency)
         order = (offer.id, offer.term, periods, bytes(licensee), price.value)
         span = "for ever" if offer.period_s == 0 else f"for {periods} × {offer.span}"
-        whom = "" if licensee == payer.account else f" for {account_text(licensee)}"
+        whom = "" if licensee == payer else f" for {account_text(licensee)}"
         verb = "Extend" if is_renewal else "Buy" if not whom else "Give"
         summary = (
             f"{verb} “{title}” ({KINDS.get(offer.kind, f'kind {offer.kind}')}, {span}){whom}: "
@@ -104,18 +115,54 @@ class Buying:
         if price.currency.token is None:
             data = encode_call("MusicLicensing", "purchase", *order)
             return (Draft(licensing, data, price.value, what, summary, key, (price,), None, is_queued),)
-        permit = await self._permit(price.currency, price.value, payer)
+        permit = await self._permit(price, payer)
         if permit is not None:
-            data = encode_call("MusicLicensing", "purchaseWithPermit", order, *permit)
-            return (Draft(licensing, data, 0, what, summary, key, (price,), None, is_queued),)
+            await self.check_holds(price, payer)
+            unsigned = (permit.deadline_s, 0, bytes(32), bytes(32))
+            data = encode_call("MusicLicensing", "purchaseWithPermit", order, *unsigned)
+            return (Draft(licensing, data, 0, what, summary, key, (price,), permit=permit),)
         data = encode_call("MusicLicensing", "purchase", *order)
-        bought = Draft(licensing, data, 0, what, summary, key, (price,), None, is_queued)
-        return (*await self.allowance(price, payer.account, licensing), bought)
+        bought = Draft(licensing, data, 0, what, summary, key, (price,))
+        return (*await self.allowance(price, payer, licensing), bought)
+
+    def with_permit(self, draft: Draft, signer: VaultSigner) -> Draft:
+        """Return a draft with the permit that it lacks, signed; the draft itself if it lacks none.
+
+        Raises:
+            VaultLockedError: the vault is locked.
+        """
+        permit = draft.permit
+        if permit is None:
+            return draft
+        (order, *_) = decode_call("MusicLicensing", draft.data)[1]
+        v, r, s = signer.sign_permit(
+            permit.domain,
+            spender=permit.spender,
+            value=permit.value,
+            nonce=permit.nonce,
+            deadline_s=permit.deadline_s,
+        )
+        data = encode_call("MusicLicensing", "purchaseWithPermit", order, permit.deadline_s, v, r, s)
+        return replace(draft, data=data, permit=None)
+
+    async def check_holds(self, price: Amount, payer: Account) -> None:
+        """Check that an account holds an amount of a token; InsufficientFundsError if it does not."""
+        held = await self._currencies.balance(price.currency, payer)
+        if held < price.value:
+            raise InsufficientFundsError(
+                f"{account_text(payer)} holds {format_amount(held, price.currency)} and needs "
+                f"{format_amount(price.value, price.currency)}: send it some"
+            )
 
     async def allowance(self, price: Amount, payer: Account, spender: Account) -> tuple[Draft, ...]:
-        """Return the transaction that lets a contract take a token, nothing where it may already."""
+        """Return the transaction that lets a contract take a token, nothing where it may already.
+
+        Raises:
+            InsufficientFundsError: the account does not hold so much.
+        """
         token = price.currency.token
         assert token is not None
+        await self.check_holds(price, payer)
         allowed = int(
             await self._reader.read_at(token, "MarinaToken", "allowance", bytes(payer), bytes(spender))
         )
@@ -163,45 +210,38 @@ class Buying:
             return (draft,)
         return (*await self.allowance(amount, payer, licensing), draft)
 
-    async def _check_live(self, offer: Offer, licensee: Account, *, is_renewal: bool) -> None:
-        licence = bytes(
-            await self._reader.read("MusicLicensing", "licenceIdOf", offer.id, offer.term, bytes(licensee))
-        )
+    async def _check_live(self, known: Terms, offer: Offer, licensee: Account, *, is_renewal: bool) -> None:
         try:
-            found = await self._offers.licence(licence)
+            found = await known.licence(licence_id(offer.id, offer.term, licensee))
         except NotFoundError:
             if is_renewal:
                 raise NotFoundError("there is no licence to extend: buy one with 'marina buy'") from None
             return
         if found.expires_s == FOR_EVER:
             raise NotPermittedError("this licence has no end already: nothing to buy")
-        if found.expires_s > await self._reader.time_s() and not is_renewal:
+        if found.expires_s > await known.time_s() and not is_renewal:
             raise UsageError(
                 "this licence runs still: extend it with 'marina renew', or wait until it has ended"
             )
 
-    async def _permit(
-        self, currency: Currency, value: int, payer: VaultSigner
-    ) -> tuple[int, int, bytes, bytes] | None:
-        """Return (deadline, v, r, s) of a permit, None for a token that has none."""
-        token = currency.token
+    async def _permit(self, price: Amount, payer: Account) -> Permit | None:
+        """Return the permit that a token takes in place of a transaction, None for a token without."""
+        token = price.currency.token
         assert token is not None
         try:
             domain = await self._reader.read_at(token, "MarinaToken", "eip712Domain")
-            nonce = int(await self._reader.read_at(token, "MarinaToken", "nonces", bytes(payer.account)))
+            nonce = int(await self._reader.read_at(token, "MarinaToken", "nonces", bytes(payer)))
         except NetworkError:
             raise
-        except (MarinaError, RpcError, ValueError):
+        except (MarinaError, ValueError):
             return None
         _fields, name, version, chain_id, contract, _salt, _extensions = domain
         if chain_id != self._chain_id or contract != token:
             return None
-        deadline_s = await self._reader.time_s() + _PERMIT_S
-        v, r, s = payer.sign_permit(
-            TypedDomain(str(name), str(version), self._chain_id, token),
+        return Permit(
+            domain=TypedDomain(str(name), str(version), self._chain_id, token),
             spender=self._reader.contracts.licensing,
-            value=value,
+            value=price.value,
             nonce=nonce,
-            deadline_s=deadline_s,
+            deadline_s=await self._reader.time_s() + _PERMIT_S,
         )
-        return deadline_s, v, r, s

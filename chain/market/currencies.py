@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chain.amount import Currency
 from chain.contracts import ZERO
-from chain.errors import RpcError
+from chain.errors import RevertedError
 from chain.profiles import ChainProfile
 from chain.reader import ContractReader
 from marina.errors import MarinaError, NetworkError, NotFoundError, UsageError
 from marina.ids import Account
 
+log = logging.getLogger("marina.chain")
+
 NATIVE = 0
-_SYMBOL_CHARS_MAX = 16
+_SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,15}", re.ASCII)
 _DECIMALS_MAX = 36
 _TOKENS_MAX = 256
+_UNITS = ("wei", "gwei")
+"""Parts of the coin, as amounts are typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,22 @@ class Listed:
 class Currencies:
     """Reads the currencies of one chain; what a token says of itself is read once."""
 
-    def __init__(self, *, reader: ContractReader, profile: ChainProfile) -> None:
+    def __init__(
+        self,
+        *,
+        reader: ContractReader,
+        profile: ChainProfile,
+        on_known: Callable[[tuple[Currency, ...]], None] = lambda _: None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            reader: of the chain.
+            profile: names its coin.
+            on_known: told every known currency whenever there is one more.
+        """
         self._reader = reader
+        self._on_known = on_known
         self.coin = Currency(profile.symbol, 18)
         self.mmt = Currency("MMT", 18, reader.contracts.token)
         self._known: dict[Account, Currency] = {reader.contracts.token: self.mmt}
@@ -48,7 +69,10 @@ class Currencies:
         found = [Listed(NATIVE, self.coin, True)]
         for index in range(1, count):
             token, is_allowed = await self._reader.read("MusicLicensing", "tokens", index)
-            found.append(Listed(index, await self.of(token), bool(is_allowed)))
+            try:
+                found.append(Listed(index, await self.of(token), bool(is_allowed)))
+            except NotFoundError as err:  # one odd token must not hide the others
+                log.info("a token is left out: %s", err)
         return tuple(found)
 
     async def all(self) -> tuple[Currency, ...]:
@@ -61,6 +85,7 @@ class Currencies:
             return self.coin
         if token not in self._known:
             self._known[token] = await self._read(token)
+            self._on_known((self.coin, *self._known.values()))
         return self._known[token]
 
     async def at(self, index: int) -> Currency:
@@ -69,9 +94,7 @@ class Currencies:
             return self.coin
         try:
             token, _ = await self._reader.read("MusicLicensing", "tokens", index)
-        except NetworkError:
-            raise
-        except MarinaError as err:
+        except RevertedError as err:
             raise NotFoundError(f"no token has the number {index}") from err
         return await self.of(token)
 
@@ -100,12 +123,15 @@ class Currencies:
         try:
             symbol = str(await self._reader.read_at(token, "MarinaToken", "symbol"))
             decimals = int(await self._reader.read_at(token, "MarinaToken", "decimals"))
-        except (RpcError, ValueError) as err:
+        except NetworkError:
+            raise
+        except (MarinaError, ValueError) as err:
             raise NotFoundError(f"0x{token.hex()} is no ERC-20 token with a symbol and decimals") from err
-        plain = "".join(char for char in symbol if char.isascii() and char.isalnum())[:_SYMBOL_CHARS_MAX]
-        taken = {each.symbol.lower() for each in self._known.values()} | {self.coin.symbol.lower()}
-        if not plain or plain.lower() in taken or not 0 <= decimals <= _DECIMALS_MAX:
+        taken = {each.symbol.lower() for each in self._known.values()} | {self.coin.symbol.lower(), *_UNITS}
+        if not 0 <= decimals <= _DECIMALS_MAX:
+            raise NotFoundError(f"0x{token.hex()} counts in {decimals} decimals: nothing can be priced in it")
+        if not _SYMBOL.fullmatch(symbol) or symbol.lower() in taken:
             # A token that calls itself like another is named by its address, so that nobody pays with it by
             # mistake.
-            plain = f"T{token.hex()[:8]}"
-        return Currency(plain, min(max(decimals, 0), _DECIMALS_MAX), token)
+            symbol = f"T{token.hex()[:8]}"
+        return Currency(symbol, decimals, token)

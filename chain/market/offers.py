@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from eth_hash.auto import keccak
 
 from chain.amount import Amount
-from marina.errors import NotFoundError, NotPermittedError
+from chain.artifacts import decode_result, encode_call
+from chain.errors import RpcError
+from marina.errors import MalformedError, NotFoundError, NotPermittedError
 from marina.ids import Account, account_text
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ KINDS = {STREAM: "stream", DOWNLOAD: "download"}
 FOR_EVER = 2**64 - 1
 _PERPETUAL = 2**32 - 1
 _NO_ID = bytes(32)
+_TERMS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,33 @@ class Licence:
     expires_s: int
 
 
+class Terms(Protocol):
+    """What a purchase is made from: the chain itself, or the node's index of it."""
+
+    async def rights(self, thing: bytes) -> Rights | None:
+        """Return what is registered under an id, None for nothing."""
+        ...
+
+    async def of(self, thing: bytes) -> tuple[Offer, ...]:
+        """Return every term of an id, disabled ones too."""
+        ...
+
+    async def licence(self, licence: bytes) -> Licence:
+        """Return a licence; NotFoundError if there never was one, or it was paid back."""
+        ...
+
+    async def time_s(self) -> int:
+        """Return the time by which licences end, Unix seconds."""
+        ...
+
+
+def licence_id(thing: bytes, term: int, licensee: Account) -> bytes:
+    """Return the contract's name of an account's licence: keccak256(abi.encode(id, term, licensee))."""
+    return bytes(keccak(thing + term.to_bytes(32) + bytes(12) + licensee))
+
+
 class Offers:
-    """Reads rights, terms and licences."""
+    """Reads rights, terms and licences from the chain."""
 
     def __init__(self, *, reader: ContractReader, currencies: Currencies) -> None:
         self._reader = reader
@@ -131,7 +161,35 @@ class Offers:
     async def of(self, thing: bytes) -> tuple[Offer, ...]:
         """Return every term of an id, disabled ones too."""
         count = int(await self._reader.read("MusicLicensing", "termCount", thing))
-        return tuple([await self.term(thing, number) for number in range(count)])
+        if not count:
+            return ()
+        rows = await self._terms(thing, min(count, _TERMS_MAX))
+        currencies = {token: await self._currencies.at(token) for token in {row[2] for row in rows}}
+        return tuple(
+            Offer(thing, number, Amount(price, currencies[token]), period_s, kind, is_sold)
+            for number, (price, period_s, token, kind, is_sold) in enumerate(rows)
+        )
+
+    async def _terms(self, thing: bytes, count: int) -> list[tuple[Any, ...]]:
+        """Return the first terms of an id as the contract has them, asked for all at once."""
+        calls = [
+            {
+                "to": account_text(self._reader.contracts.licensing),
+                "data": "0x" + encode_call("MusicLicensing", "term", thing, number).hex(),
+            }
+            for number in range(count)
+        ]
+        found: list[tuple[Any, ...]] = []
+        for answer in await self._reader.rpc.batch([("eth_call", [call, "latest"]) for call in calls]):
+            if isinstance(answer, RpcError):
+                raise answer
+            try:
+                data = bytes.fromhex(answer.removeprefix("0x"))
+            except (AttributeError, ValueError) as err:
+                raise MalformedError("the chain's endpoint gives an answer that is no bytes") from err
+            (row,) = decode_result("MusicLicensing", "term", data, 2)
+            found.append(row)
+        return found
 
     async def term(self, thing: bytes, number: int) -> Offer:
         """Return one term.
@@ -158,6 +216,10 @@ class Offers:
             raise NotFoundError("there is no such licence: see 'marina licence list'")
         expires_s = FOR_EVER if duration_s == _PERPETUAL else started_s + duration_s
         return Licence(licence, thing, licensee, int(term), int(started_s), int(expires_s))
+
+    async def time_s(self) -> int:
+        """Return the time of the newest block."""
+        return await self._reader.time_s()
 
     async def licence_for(self, thing: bytes, account: Account, tier: int) -> tuple[bytes, int] | None:
         """Return the live licence that opens a tier for longest, and its end; None for none."""

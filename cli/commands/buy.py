@@ -22,6 +22,11 @@ def add_offer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--term", type=int, metavar="N", help="which offer (marina terms); else the cheapest")
     parser.add_argument("--kind", choices=("stream", "download"), help="only offers of this kind")
     parser.add_argument("--periods", type=int, default=1, metavar="N", help="how many periods (default 1)")
+    parser.add_argument(
+        "--queue",
+        action="store_true",
+        help="if the chain does not answer, write it down and pay once it does (marina tx)",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -38,6 +43,7 @@ def purchase(args: argparse.Namespace, console: Console, *, to: str | None, is_r
         "periods": args.periods,
         "to": to,
         "renew": is_renewal,
+        "queue": args.queue,
     }
     spend(Daemon(console), console, args, "/api/v1/market/buy", body)
     return 0

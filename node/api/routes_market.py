@@ -16,6 +16,7 @@ from node.api.reply import Page, PageQuery, Reply
 from node.api.router import ApiContext, route
 from node.api.routes_wallet import max_fee, typed_account
 from node.api.scopes import Scope
+from node.chain.purchase import Order, purchase
 from node.chain.service import Chain, ChainService
 from node.chain.spending import quote
 from node.chain.things import Named, named, parse_splits, parse_term, things_of, title_of
@@ -121,24 +122,32 @@ class MarketRoutes:
 
     @route("POST", "/api/v1/market/buy", scope=Scope.READ_MUSIC)
     async def buy(self, ctx: ApiContext) -> Reply:
-        """Answer what buying, renewing or giving a licence would do, and its code."""
+        """Answer what buying, renewing or giving a licence would do, and its code.
+
+        With ``queue`` it is written down when the chain does not answer, and made once it does.
+        """
         chain, payer = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
         term = ctx.body.whole("term", None, low=0, high=255)
         kind = {"stream": 1, "download": 2}.get(ctx.body.choice("kind", ("any", "stream", "download"), "any"))
         receiver = ctx.body.text("to", None, bytes_max=64)
         licensee = payer if receiver is None else typed_account(receiver, self._chain)
-        offer = await chain.buying.choose(thing.id, term, kind)
-        drafts = await chain.buying.purchase(
-            offer,
+        order = Order(
+            thing=thing.id,
             title=thing.title,
-            payer=self._chain.wallet.signer(account_text(payer)),
+            term=term,
+            kind=kind,
+            payer=payer,
             licensee=licensee,
             periods=ctx.body.whole("periods", 1, low=1, high=1200),
             is_renewal=ctx.body.flag("renew"),
+            is_queued=ctx.body.flag("queue"),
         )
-        said = await quote(self._chain, drafts, payer, max_fee=max_fee(ctx))
-        return Reply.ok({**said, "id": thing.text, "title": thing.title, "offer": _offer(offer)})
+        bought = await purchase(chain, order)
+        said = await quote(
+            self._chain, bought.drafts, payer, max_fee=max_fee(ctx), is_offline=bought.is_offline
+        )
+        return Reply.ok({**said, "id": thing.text, "title": thing.title, "offer": _offer(bought.offer)})
 
     @route("POST", "/api/v1/market/tip", scope=Scope.READ_MUSIC)
     async def tip(self, ctx: ApiContext) -> Reply:

@@ -13,6 +13,7 @@ import trio
 
 from chain.amount import Amount, Currency, parse_amount
 from chain.contracts import ContractSet, read_contracts
+from chain.draft import Draft
 from chain.journal import Journal
 from chain.profiles import DEV_ENDPOINT, PROFILES, ChainProfile
 from chain.spending import Limits, SpendingGuard
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from chain.market.buying import Buying
     from chain.market.currencies import Currencies
     from chain.market.editions import Editions
+    from chain.market.indexed import IndexedTerms
     from chain.market.offers import Offers
     from chain.market.selling import Selling
     from chain.reader import ContractReader
@@ -84,6 +86,7 @@ class Chain:
     tables: ChainTables
     currencies: Currencies
     offers: Offers
+    indexed: IndexedTerms
     buying: Buying
     selling: Selling
     editions: Editions
@@ -194,6 +197,16 @@ class ChainService:
         """Return the tokens whose names and decimals were read, by address."""
         return {} if self._chain is None else self._chain.currencies.known()
 
+    def permitted(self, draft: Draft, account: Account) -> Draft:
+        """Return a draft whose permit is signed, now that the owner said yes; the draft itself without one.
+
+        Raises:
+            VaultLockedError: the vault is locked.
+        """
+        if draft.permit is None:
+            return draft
+        return self.get().buying.with_permit(draft, self.wallet.signer("0x" + account.hex()))
+
     async def keep_contracts(self, contracts: ContractSet) -> Path:
         """Write down where the contracts are, and use them at the next start; return the file."""
         profile = self.money().profile
@@ -273,6 +286,7 @@ class ChainService:
         from chain.market.buying import Buying
         from chain.market.currencies import Currencies
         from chain.market.editions import Editions
+        from chain.market.indexed import IndexedTerms
         from chain.market.offers import Offers
         from chain.market.selling import Selling
         from chain.reader import ContractReader
@@ -288,8 +302,8 @@ class ChainService:
         else:
             contracts = read_contracts(self.contracts_path, profile.chain_id)
         reader = ContractReader(rpc=rpc, contracts=contracts)
-        currencies = Currencies(reader=reader, profile=profile)
-        money.guard.limits = self._limits((currencies.coin, currencies.mmt))
+        currencies = Currencies(reader=reader, profile=profile, on_known=self._limit_spending)
+        self._limit_spending((currencies.coin, currencies.mmt))
         index = open_index(self._store, chain_id=profile.chain_id, contracts=contracts)
         indexer = make_indexer(rpc, contracts, index, rng=SystemRandom())
         tables = ChainTables(index)
@@ -309,12 +323,17 @@ class ChainService:
             tables=tables,
             currencies=currencies,
             offers=offers,
+            indexed=IndexedTerms(tables=tables, coin=currencies.coin, clock=self._clock),
             buying=buying,
             selling=Selling(reader=reader, currencies=currencies, offers=offers),
             editions=Editions(reader=reader, currencies=currencies, buying=buying),
             dao=dao,
             dao_actions=Actions(dao, chain_id=profile.chain_id),
         )
+
+    def _limit_spending(self, known: Sequence[Currency]) -> None:
+        """Apply the owner's limits to every currency that is known by now."""
+        self.money().guard.limits = self._limits(known)
 
     def _limits(self, known: Sequence[Currency]) -> Limits:
         """Return the limits in these currencies; those in coins of other chains are left out."""

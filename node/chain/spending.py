@@ -10,13 +10,13 @@ from chain.draft import Draft
 from chain.errors import RevertedError
 from chain.fees import offer
 from chain.journal import State, Transaction
-from marina.errors import UsageError
+from marina.errors import NetworkError, UsageError
 from marina.ids import Account, account_text
 from node.chain.confirmations import Pending
 from node.chain.service import ChainService, Money
 
 _LATER_GAS = 250_000
-"""Assumed for a transaction that can be tried only after the one ahead of it is mined."""
+"""Assumed for a transaction that can be tried only later: after the one ahead of it, or when signed."""
 _STATES = {
     State.PLANNED: "waits",
     State.SIGNED: "pending",
@@ -30,7 +30,12 @@ _STATES = {
 
 
 async def quote(
-    service: ChainService, drafts: Sequence[Draft], account: Account, *, max_fee: str | None
+    service: ChainService,
+    drafts: Sequence[Draft],
+    account: Account,
+    *,
+    max_fee: str | None,
+    is_offline: bool = False,
 ) -> dict[str, Any]:
     """Try transactions without sending them, and return what the owner is asked to confirm.
 
@@ -39,6 +44,7 @@ async def quote(
         drafts: in their order.
         account: pays and signs.
         max_fee: the most that all network fees together may be, as people write it; None for the policy's.
+        is_offline: the chain does not answer, and they may wait for it: nothing is tried.
 
     Raises:
         UsageError: there is nothing to do.
@@ -51,12 +57,15 @@ async def quote(
     coin = chain.coin
     cap = None if max_fee is None else parse_amount(max_fee, (coin,), default=coin).value
     await chain.guard.check([each for draft in drafts for each in draft.spend])
-    fees, left = 0, cap
+    fees: int | None = 0
+    left = cap
     rows: list[dict[str, Any]] = []
     for number, draft in enumerate(drafts):
-        fee_wei = await _fee(chain, draft, account, left, is_first=number == 0)
-        fees += fee_wei
-        left = None if left is None else max(0, left - fee_wei)
+        fee_wei = None
+        if not is_offline:
+            fee_wei = await _fee(chain, draft, account, left, is_first=number == 0)
+            left = None if left is None else max(0, left - fee_wei)
+        fees = None if fees is None or fee_wei is None else fees + fee_wei
         rows.append(
             {
                 "what": draft.what,
@@ -65,9 +74,11 @@ async def quote(
                 "to": None if draft.to is None else account_text(draft.to),
                 "value": format_amount(draft.value, coin),
                 "data": "0x" + draft.data.hex(),
-                "fee_max": format_amount(fee_wei, coin),
+                "fee_max": None if fee_wei is None else format_amount(fee_wei, coin),
             }
         )
+    if fees is None:
+        fees = cap
     spend = [format_amount(each.value, each.currency) for draft in drafts for each in draft.spend]
     lefts = [
         f"{format_amount(await chain.guard.left(currency), currency)}"
@@ -80,30 +91,59 @@ async def quote(
         "transactions": rows,
         "spend": spend,
         "left_today": lefts,
-        "fee_max": format_amount(fees, coin),
+        "fee_max": None if fees is None else format_amount(fees, coin),
+        "waits": is_offline,
     }
 
 
 async def submit(service: ChainService, code: str, *, wait_s: float) -> list[dict[str, Any]]:
     """Send what a code confirms, one after another, and return the transactions as they stand then.
 
-    A later one is sent once the one ahead of it is mined, unless its gas is known beforehand.
+    A later one that needs what an earlier one does is sent once that one is mined.
 
     Raises:
         NotFoundError: the code is not good any more.
+        NetworkError: an earlier one is not mined in time; those behind it were not sent.
         MarinaError: one failed; those behind it were not sent.
     """
     pending = service.confirmations.take(code)
     chain = service.money()
-    done: list[dict[str, Any]] = []
-    left = pending.max_fee_wei
-    for number, draft in enumerate(pending.drafts, start=1):
-        sent = await chain.sender.submit(draft, account=pending.account, max_fee_wei=left)
-        if number < len(pending.drafts) and pending.drafts[number].gas_limit is None:
-            sent = await chain.sender.wait(sent.id, timeout_s=wait_s)
-            left = None if left is None else max(0, left - int.from_bytes(sent.fee_paid_wei))
-        done.append(transaction_json(service, sent))
-    return done
+    done: list[Transaction] = []
+    for draft in pending.drafts:
+        ready = service.permitted(draft, pending.account)
+        try:
+            sent = await chain.sender.submit(ready, account=pending.account, max_fee_wei=_left(pending, done))
+        except RevertedError:
+            if not done:
+                raise
+            done = [await _mined(chain, each, wait_s) for each in done]
+            sent = await chain.sender.submit(ready, account=pending.account, max_fee_wei=_left(pending, done))
+        done.append(sent)
+    return [transaction_json(service, await chain.sender.get(each.id)) for each in done]
+
+
+def _left(pending: Pending, sent: Sequence[Transaction]) -> int | None:
+    """Return what is left of the bound on all network fees together, None without one."""
+    if pending.max_fee_wei is None:
+        return None
+    return max(0, pending.max_fee_wei - sum(_fee_most(each) for each in sent))
+
+
+def _fee_most(sent: Transaction) -> int:
+    """Return what a transaction's network fee was, or the most that it can still be."""
+    if sent.fee_paid_wei:
+        return int.from_bytes(sent.fee_paid_wei)
+    return sent.attempts[-1].fee_wei * sent.gas if sent.attempts else 0
+
+
+async def _mined(chain: Money, sent: Transaction, wait_s: float) -> Transaction:
+    found = await chain.sender.wait(sent.id, timeout_s=wait_s)
+    if not found.confirmations:
+        raise NetworkError(
+            f"transaction {sent.id.hex()[:12]} is not mined yet, and what comes behind it was not sent: "
+            f"wait with 'marina tx wait {sent.id.hex()[:12]}' and run the command again"
+        )
+    return found
 
 
 def transaction_json(service: ChainService, row: Transaction) -> dict[str, Any]:
@@ -145,6 +185,8 @@ def transaction_json(service: ChainService, row: Transaction) -> dict[str, Any]:
 
 
 async def _fee(chain: Money, draft: Draft, account: Account, cap: int | None, *, is_first: bool) -> int:
+    if draft.permit is not None:  # it can be tried once the permit is signed, with the owner's yes
+        return offer(await chain.gateway.fees(), chain.profile, _LATER_GAS, cap).cost_wei(_LATER_GAS)
     try:
         return (await chain.sender.simulate(draft, account, cap)).fee_wei
     except RevertedError:
