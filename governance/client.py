@@ -168,6 +168,10 @@ class Dao:
         """Return how many base units of votes a proposal needs to be made."""
         return int(await self._reader.read("MarinaGovernor", "proposalThreshold"))
 
+    async def quorum(self) -> int:
+        """Return how many base units of votes a vote needs that began a second ago."""
+        return int(await self._reader.read("MarinaGovernor", "quorum", await self.now_s() - 1))
+
     async def nonce(self, contract: str, account: Account) -> int:
         """Return the number of an account's next signed message to the governor or the token."""
         return int(await self._reader.read(contract, "nonces", bytes(account)))

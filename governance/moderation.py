@@ -21,9 +21,10 @@ from marina.cid import CID_BYTES, RAW, Cid, check_cid, cid_from_digest, cid_text
 from marina.errors import MalformedError, UsageError
 from marina.ids import ReleaseId, TrackId, parse_release, parse_track, release_text, track_text
 from marina.schema import Bytes32, Range, Size, decode_record, encode_record, record
+from p2p.wire.block import BLOCK_BYTES_MAX
 
-LIST_BYTES_MAX = 2 * 1024 * 1024
-"""One block (``storage.blocks``)."""
+LIST_BYTES_MAX = BLOCK_BYTES_MAX
+"""One block, as peers send it: room for 10,000 entries with reasons of a few words."""
 ENTRIES_MAX = 10_000
 REASON_BYTES_MAX = 160
 _VALUES_PER_ENTRY = 4
@@ -113,6 +114,29 @@ def make_entry(name: str, reason: str) -> Entry:
         raise UsageError(f"{bare[:80]!r} is neither a release (rl_…), a track (tr_…) nor a CID") from err
 
 
+def parse_entries(text: str) -> tuple[Entry, ...]:
+    """Return the entries of a text: a name a line and its reason behind it; lines with ``#`` are remarks.
+
+    Raises:
+        UsageError: a line is no entry; the message says which.
+    """
+    entries: list[Entry] = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        words = raw.split(maxsplit=1)
+        if not words or words[0].startswith("#"):
+            continue
+        reason = words[1].removeprefix("#") if len(words) > 1 else ""
+        if len(entries) == ENTRIES_MAX:
+            raise UsageError(
+                f"a moderation list has at most {ENTRIES_MAX} entries: line {number} is one more"
+            )
+        try:
+            entries.append(make_entry(words[0], reason))
+        except UsageError as err:
+            raise UsageError(f"line {number}: {err}") from err
+    return tuple(entries)
+
+
 def make_list(entries: Iterable[Entry], *, previous: bytes = bytes(32)) -> ModerationList:
     """Return a list of these entries in canonical order.
 
@@ -132,7 +156,7 @@ def encode_list(moderation_list: ModerationList) -> tuple[bytes, bytes]:
     """Return (digest, block) of a list: the digest is what the DAO adopts.
 
     Raises:
-        UsageError: the block would be larger than 2 MiB: shorten the reasons.
+        UsageError: the block would be larger than 512 KiB: shorten the reasons.
     """
     data = encode_record(moderation_list)
     if len(data) > LIST_BYTES_MAX:

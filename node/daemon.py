@@ -42,6 +42,7 @@ from node.api.routes_dao import DaoRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_keys import KeyRoutes
 from node.api.routes_market import MarketRoutes
+from node.api.routes_moderation import ModerationRoutes
 from node.api.routes_music import MusicRoutes
 from node.api.routes_page import PageRoutes
 from node.api.routes_publish import PublishRoutes
@@ -181,6 +182,7 @@ class _Daemon:
             await nursery.start(services.replication.run)
             await nursery.start(services.playback.run)
             await nursery.start(services.chain.run)
+            await nursery.start(services.moderation.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
             yield
@@ -246,7 +248,8 @@ class _Daemon:
             WalletRoutes(chain=services.chain),
             MarketRoutes(chain=services.chain, library=services.library),
             ChainRoutes(chain=services.chain),
-            DaoRoutes(chain=services.chain, blocks=services.blocks, pins=services.blocks.pins),
+            DaoRoutes(chain=services.chain, shared=services.shared),
+            ModerationRoutes(moderation=services.moderation),
         )
         return router
 
@@ -258,6 +261,7 @@ async def _infrastructure(services: Services) -> AsyncIterator[None]:
         await nursery.start(services.index.run)
         await nursery.start(services.audio.run)
         await nursery.start(services.denylist.run)
+        await services.moderation.load()
         await services.library.load()
         yield
         nursery.cancel_scope.cancel()

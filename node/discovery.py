@@ -161,6 +161,10 @@ class Discovery:
         await self._announcer.announce(roots)
         await self._news.have(artist, roots)
 
+    async def provides(self, roots: Sequence[Cid]) -> None:
+        """Let everybody find this node as one that has something of its owner that is no music."""
+        await self._announcer.announce(roots)
+
     async def withdrawn(self, roots: Sequence[Cid]) -> None:
         """Announce roots no longer."""
         await self._announcer.forget(roots)

@@ -387,11 +387,14 @@ class Library:
         await trio.lowlevel.checkpoint()
 
     def _learn(self, signed: SignedRelease, tracks: Sequence[tuple[Cid, TrackManifest]]) -> None:
-        roots = [each.layout.root for _, track in tracks for each in track.renditions]
-        keyboxes = [each.keybox for _, track in tracks for each in track.renditions]
+        track_of = {cid: track.track_id for cid, track in tracks}
+        for _, track in tracks:
+            for each in track.renditions:
+                track_of |= {each.layout.root: track.track_id, each.keybox: track.track_id}
         pictures = {track.artwork for _, track in tracks if track.artwork is not None}
-        parts = [*roots, *keyboxes, *(cid for cid, _ in tracks), *sorted(pictures)]
-        self._swarm.note_release(signed.cid, signed.release.release_id, signed.release.account, parts)
+        release = signed.release
+        parts = [*track_of, *sorted(pictures - set(track_of))]
+        self._swarm.note_release(signed.cid, release.release_id, release.account, parts, track_of)
         for hint in signed.release.hints:
             self._swarm.note_hint(signed.cid, hint.peer, hint.addresses)
 

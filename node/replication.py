@@ -172,9 +172,14 @@ class Keeper:
         await self._blocks.pins.pin(release_cids(target), Retention.PLEDGED, until_s=until_s)
 
     def check(self, target: Target) -> None:
-        """Refuse what the operator's denylist names."""
+        """Refuse what the operator's denylist, or the list that it follows, names."""
         release = target.signed.release
-        self._denylist.check(cids=release_cids(target), release=release.release_id, account=release.account)
+        self._denylist.check(
+            cids=release_cids(target),
+            tracks=[track.track_id for _, track in target.tracks],
+            release=release.release_id,
+            account=release.account,
+        )
 
     async def _fetch(self, layout: RenditionLayout, done: int, report: Callable[[int], None]) -> None:
         async with self._downloads.fetching(layout) as fetcher:

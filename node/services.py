@@ -6,6 +6,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 
 import trio
 
@@ -14,7 +15,10 @@ from marina.clock import Clock
 from marina.ids import PeerId
 from marina.metrics import Registry
 from marina.secret import Secret
+from node.chain.adopted import AdoptedList
+from node.chain.moderation import Moderation
 from node.chain.service import ChainService
+from node.chain.shared_blocks import SharedBlocks
 from node.discovery import Discovery
 from node.downloads import Downloads
 from node.healing import ReleaseHealer
@@ -96,6 +100,8 @@ class Services:
     keeper: Keeper
     replication: Replication
     chain: ChainService
+    shared: SharedBlocks
+    moderation: Moderation
     jobs: Jobs
     health: HealthMonitor
 
@@ -139,7 +145,9 @@ def build_services(
     def is_denied(cid: Cid) -> bool:
         release_cid, release_id, account = swarm.owner_of(cid)
         cids = [cid] if release_cid is None else [cid, release_cid]
-        return denylist.reason(cids=cids, release=release_id, account=account) is not None
+        track = swarm.track_of(cid)
+        tracks = [] if track is None else [track]
+        return denylist.reason(cids=cids, tracks=tracks, release=release_id, account=account) is not None
 
     def corrupt(peer: PeerId, what: str) -> None:
         host.supervisor.corrupt(peer, "block", what)
@@ -156,6 +164,10 @@ def build_services(
         blocks=blocks, library=library, downloads=downloads, swarm=swarm, discovery=discovery,
         denylist=denylist, clock=clock,
     )  # fmt: skip
+    chain = ChainService(
+        settings=settings.chain, spend=settings.spend, home=home.root, store=store, owner=owner, clock=clock
+    )
+    shared = SharedBlocks(blocks=blocks, pins=blocks.pins, fetch=releases.block, announce=discovery.provides)
     return Services(
         home=home,
         settings=settings,
@@ -211,13 +223,16 @@ def build_services(
             settings=settings.operator,
             clock=clock,
         ),
-        chain=ChainService(
-            settings=settings.chain,
-            spend=settings.spend,
-            home=home.root,
-            store=store,
-            owner=owner,
+        chain=chain,
+        shared=shared,
+        moderation=Moderation(
+            source=AdoptedList(chain),
+            denylist=denylist,
+            shared=shared,
+            table=Table(store, "moderation"),
+            is_followed=settings.operator.follow_dao_list,
             clock=clock,
+            rng=SystemRandom(),
         ),
         jobs=Jobs(),
         health=HealthMonitor(clock=clock),

@@ -98,7 +98,9 @@ class OperatorSettings:
         offered_bytes: space offered to all pledges together; at most half of the quota unless it is set.
         pledge_length_s: how long one pledge holds before it must be renewed. A month, a guess.
         accept_from: accounts (0x…) whose releases are accepted; empty accepts everyone.
-        denylist: file of CIDs, release ids and accounts, one a line, never served or pledged.
+        denylist: file of CIDs, release and track ids and accounts, one a line, never served or pledged.
+        follow_dao_list: neither serve nor pledge what the moderation list names that the DAO adopted. Off: a
+            majority advises, the operator decides.
     """
 
     accept_pledges: bool = False
@@ -106,6 +108,7 @@ class OperatorSettings:
     pledge_length_s: int = _quantity("span", 30 * 86_400)
     accept_from: tuple[str, ...] = ()
     denylist: str = ""
+    follow_dao_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)

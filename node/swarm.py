@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
 
 import trio
 
 from marina.cid import Cid
 from marina.errors import MalformedError, NetworkError
-from marina.ids import Account, PeerId, ReleaseId
+from marina.ids import Account, PeerId, ReleaseId, TrackId
 from p2p.anchors import AnchorBook
 from p2p.errors import P2PError, PeerGoneError
 from p2p.host import Host
@@ -44,6 +44,7 @@ class Swarm:
         self._hints: OrderedDict[Cid, OrderedDict[PeerId, tuple[str, ...]]] = OrderedDict()
         self._release_of: dict[Cid, Cid] = {}
         self._releases: dict[Cid, tuple[ReleaseId, Account]] = {}
+        self._track_of: dict[Cid, TrackId] = {}
 
     def note_provider(self, root: Cid, peer: PeerId, addresses: Iterable[str] = ()) -> None:
         """Remember that a peer is said to have a root."""
@@ -67,9 +68,14 @@ class Swarm:
         self.note_provider(root, PeerId(peer), addresses)
 
     def note_release(
-        self, release: Cid, release_id: ReleaseId, account: Account, roots: Iterable[Cid]
+        self,
+        release: Cid,
+        release_id: ReleaseId,
+        account: Account,
+        roots: Iterable[Cid],
+        tracks: Mapping[Cid, TrackId] | None = None,
     ) -> None:
-        """Remember whose release its renditions belong to.
+        """Remember whose release its renditions belong to, and of which track each is.
 
         A part stays with the account that was known to have it first: anybody can list the segments of
         somebody else, and would otherwise take them out of, or under, what a denylist names.
@@ -81,8 +87,12 @@ class Swarm:
             known = self._releases.get(self._release_of.get(root, release))
             if known is None or known[1] == account:
                 self._release_of[root] = release
+                if tracks is not None and root in tracks:
+                    self._track_of[root] = tracks[root]
         while len(self._release_of) > ROOTS_MAX:
-            self._release_of.pop(next(iter(self._release_of)))
+            gone = next(iter(self._release_of))
+            del self._release_of[gone]
+            self._track_of.pop(gone, None)
 
     def owner_of(self, cid: Cid) -> tuple[Cid | None, ReleaseId | None, Account | None]:
         """Return (release CID, release id, account) that a block belongs to, as far as is known."""
@@ -90,6 +100,10 @@ class Swarm:
         if release is None or release not in self._releases:
             return release, None, None
         return release, *self._releases[release]
+
+    def track_of(self, cid: Cid) -> TrackId | None:
+        """Return the track that a block belongs to, None for a whole release's or an unknown one."""
+        return self._track_of.get(cid)
 
     def is_learned(self, release: Cid) -> bool:
         """Return whether the renditions of a release are known."""

@@ -1,17 +1,19 @@
-"""marina dao: proposals, votes, parameters and the treasury."""
+"""marina dao: proposals, votes, parameters, the treasury and the moderation list."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from cli import moderation
 from cli.api import Daemon
 from cli.console import Console, clean, human_date
 from cli.spend import add_spend_options, spend
 from marina.errors import UsageError
 
-_TEXT_BYTES_MAX = 64 << 10
+_TEXT_BYTES_MAX = 256 << 10
 _MMT = 10**18
 
 
@@ -25,7 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--simulate", action="store_true", help="and what it would change if it were executed now"
     )
+    show.add_argument("--text", action="store_true", help="and the whole text that it names")
+    show.add_argument("--votes", action="store_true", help="and who voted how")
     actions.add_parser("params", help="what the DAO has set, and what you have in it")
+    voter = actions.add_parser("voter", help="what an account holds, votes with, and how it voted")
+    voter.add_argument("who", metavar="ACCOUNT", nargs="?", help="your own, unless given")
     actions.add_parser("treasury", help="what the DAO holds")
     collect = actions.add_parser("collect", help="pay the collected fees into the treasury")
     propose = actions.add_parser("propose", help="propose changes and payments")
@@ -61,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     delegate.add_argument("to", metavar="ACCOUNT|self")
     for each in (collect, propose, vote, *steps, delegate):
         add_spend_options(each)
+    moderation.configure(actions)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -72,6 +79,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _params(daemon, console)
     if args.action == "treasury":
         return _treasury(daemon, console)
+    if args.action == "voter":
+        return _voter(daemon, console, args.who)
+    if args.action == "moderation":
+        return moderation.run(daemon, console, args)
     if args.action in (None, "list"):
         return _list(daemon, console, getattr(args, "limit", 20))
     path, body = _request(args)
@@ -85,7 +96,7 @@ def _request(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
     if args.action == "delegate":
         return "delegate", {"to": args.to}
     if args.action == "vote":
-        return f"proposals/{args.proposal}/vote", {"support": args.support, "reason": args.reason}
+        return f"{_place(args.proposal)}/vote", {"support": args.support, "reason": args.reason}
     if args.action == "propose":
         body = {
             "title": args.title,
@@ -96,7 +107,11 @@ def _request(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
             "calls": args.call,
         }
         return "propose", body
-    return f"proposals/{args.proposal}/{args.action}", {}
+    return f"{_place(args.proposal)}/{args.action}", {}
+
+
+def _place(proposal: str) -> str:
+    return f"proposals/{quote(proposal, safe='')}"
 
 
 def _text(path: Path | None) -> str | None:
@@ -105,7 +120,10 @@ def _text(path: Path | None) -> str | None:
     data = path.expanduser().read_bytes()[: _TEXT_BYTES_MAX + 1]
     if len(data) > _TEXT_BYTES_MAX:
         raise UsageError(f"{path} is longer than {_TEXT_BYTES_MAX >> 10} KiB: shorten it")
-    return data.decode("utf-8", "replace")
+    try:
+        return data.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as err:
+        raise UsageError(f"{path} is no UTF-8 text: save it as one") from err
 
 
 def _list(daemon: Daemon, console: Console, limit: int) -> int:
@@ -122,7 +140,7 @@ def _list(daemon: Daemon, console: Console, limit: int) -> int:
 
 def _show(daemon: Daemon, console: Console, args: argparse.Namespace) -> int:
     query = {"simulate": "true"} if args.simulate else {}
-    facts = daemon.get(f"/api/v1/dao/proposals/{args.proposal}", **query)
+    facts = daemon.get(f"/api/v1/dao/{_place(args.proposal)}", **query)
     lines = [
         f"{facts['number'] or facts['id']}  {clean(facts['title'])}",
         f"{facts['state']}; vote from {_moment(facts['starts_s'])} to {_moment(facts['ends_s'])}",
@@ -135,16 +153,40 @@ def _show(daemon: Daemon, console: Console, args: argparse.Namespace) -> int:
         lines += [clean(each) for each in facts["summary"].splitlines()]
     lines += ["If it is carried:", *_calls(facts["calls"])]
     if "effect" in facts:
-        lines.append(clean(facts["effect"]["message"]))
-        lines += [
-            f"  {clean(each['title'])}: {clean(each['before'])} → {clean(each['after'])}"
-            for each in facts["effect"]["changes"]
-        ]
+        lines += _effect(facts["effect"])
     lines.append(
-        f"You have {_votes(facts['your_votes'])} votes" + (" and have voted." if facts["you_voted"] else ".")
+        f"You have {_votes(facts['your_votes'])} of votes"
+        + (" and have voted." if facts["you_voted"] else ".")
     )
+    if args.votes:
+        facts["votes"] = daemon.get(f"/api/v1/dao/{_place(args.proposal)}/votes", limit=200)["items"]
+        lines += _ballots(console, facts["votes"], "voter")
+    if args.text:
+        facts["text"] = daemon.get(f"/api/v1/dao/{_place(args.proposal)}/text")["text"]
+        lines += ["", *(clean(each) for each in facts["text"].splitlines())]
+    elif facts["text_cid"]:
+        lines.append(f"Its whole text: marina dao show {clean(args.proposal)} --text")
     console.result(facts, lines)
     return 0
+
+
+def _effect(effect: dict[str, Any]) -> list[str]:
+    message = effect["message"]
+    return [
+        clean(message[:1].upper() + message[1:]) + ".",
+        *(
+            f"  {clean(each['title'])}: {clean(each['before'])} → {clean(each['after'])}"
+            for each in effect["changes"]
+        ),
+    ]
+
+
+def _ballots(console: Console, items: list[dict[str, Any]], key: str) -> list[str]:
+    rows = [
+        (clean(each[key]), each["support"], _votes(each["votes"]), clean(each["reason"] or ""))
+        for each in items
+    ]
+    return list(console.table((key, "vote", "with", "reason"), rows)) if rows else ["Nobody has voted yet."]
 
 
 def _calls(calls: list[dict[str, Any]], indent: str = "  ") -> list[str]:
@@ -168,6 +210,16 @@ def _treasury(daemon: Daemon, console: Console) -> int:
     rows = [(each["held"], each["waiting"]) for each in facts["items"]]
     lines = [f"the treasury is {facts['account']}", *console.table(("holds", "fees to collect"), rows)]
     console.result(facts, lines)
+    return 0
+
+
+def _voter(daemon: Daemon, console: Console, who: str | None) -> int:
+    if who is None:
+        who = daemon.get("/api/v1/dao")["account"]
+    facts = daemon.get(f"/api/v1/dao/voters/{quote(who, safe='')}")
+    none = ["It has not voted yet."]
+    ballots = _ballots(console, facts["items"], "proposal") if facts["items"] else none
+    console.result(facts, [clean(facts["message"]) + ".", *ballots])
     return 0
 
 

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chain.amount import format_amount, parse_amount
-from marina.cid import cid_text, parse_cid
-from marina.errors import MalformedError, UsageError
+from chain.amount import format_amount
+from marina.cid import cid_text
+from marina.errors import NotFoundError, UsageError
 from marina.ids import Account, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
 from node.api.routes_wallet import max_fee, typed_account
 from node.api.scopes import Scope
+from node.chain.proposing import CALLS_MAX, parse_calls, text_of
 from node.chain.service import ChainService
+from node.chain.shared_blocks import SharedBlocks
 from node.chain.spending import quote
-from storage.blocks.protocol import BlockStore
-from storage.pins import Pins
-from storage.retention import Retention
 
 if TYPE_CHECKING:
+    from chain.index.governance import VoteRow
     from governance.calls import Call
     from governance.glossary import Line
     from governance.listing import ProposalView
 
-_CHANGES_MAX = 16
-_TEXT_BYTES_MAX = 64 << 10
+_TEXT_BYTES_MAX = 256 << 10
 _PAGE_MAX = 50
+_VOTES_PAGE_MAX = 200
+_SUPPORT = ("against", "for", "abstain")
 _NOBODY = Account(bytes(20))
 
 
 class DaoRoutes:
     """What a member does."""
 
-    def __init__(self, *, chain: ChainService, blocks: BlockStore, pins: Pins) -> None:
+    def __init__(self, *, chain: ChainService, shared: SharedBlocks) -> None:
         self._chain = chain
-        self._blocks = blocks
-        self._pins = pins
+        self._shared = shared
 
     @route("GET", "/api/v1/dao", scope=Scope.READ_MUSIC)
     async def overview(self, ctx: ApiContext) -> Reply:
@@ -45,22 +45,27 @@ class DaoRoutes:
         dao = self._chain.get().dao
         account = self._account(ctx.query.text("account", None, bytes_max=64))
         values = await dao.parameters()
-        standing = await dao.standing(account)
         return Reply.ok(
             {
                 "proposals": await dao.count(),
+                "quorum": str(await dao.quorum()),
                 "parameters": [
                     {"key": each.key, "title": each.title, "value": each.unit.format(values[each.key])}
                     for each in PARAMETERS
                     if each.key in values
                 ],
-                "account": account_text(account),
-                "balance": str(standing.balance),
-                "votes": str(standing.votes),
-                "delegate": None if standing.delegate == _NOBODY else account_text(standing.delegate),
-                "message": standing.sentence(),
+                **await self._standing(account),
             }
         )
+
+    @route("GET", "/api/v1/dao/voters/{account}", scope=Scope.READ_MUSIC)
+    async def voter(self, ctx: ApiContext) -> Reply:
+        """Answer what an account holds and votes with, and how it voted, the newest votes first."""
+        chain, account = self._chain.get(), typed_account(ctx.params["account"], self._chain)
+        await chain.try_catch_up()
+        cast = await chain.tables.votes_by(account, limit=_VOTES_PAGE_MAX)
+        rows = sorted(cast.rows, key=lambda row: row.cast_s, reverse=True)
+        return Reply.ok({**await self._standing(account), "items": [_vote(each) for each in rows]})
 
     @route("GET", "/api/v1/dao/proposals", scope=Scope.READ_MUSIC)
     async def proposals(self, ctx: ApiContext) -> Reply:
@@ -99,6 +104,31 @@ class DaoRoutes:
             }
         return Reply.ok(facts)
 
+    @route("GET", "/api/v1/dao/proposals/{name}/votes", scope=Scope.READ_MUSIC)
+    async def votes(self, ctx: ApiContext) -> Reply:
+        """Answer who voted how on a proposal, and why as far as they said."""
+        chain = self._chain.get()
+        view = await chain.dao.proposal(ctx.params["name"])
+        await chain.try_catch_up()
+        found = await chain.tables.votes(
+            view.id,
+            cursor=ctx.query.text("cursor", None, bytes_max=512),
+            limit=ctx.query.whole("limit", 50, low=1, high=_VOTES_PAGE_MAX),
+        )
+        return Reply.ok({"items": [_vote(each) for each in found.rows], "next": found.cursor})
+
+    @route("GET", "/api/v1/dao/proposals/{name}/text", scope=Scope.READ_MUSIC)
+    async def text(self, ctx: ApiContext) -> Reply:
+        """Answer the whole text that a proposal names, from peers if it is not here."""
+        from governance.description import read_text_block
+
+        view = await self._chain.get().dao.proposal(ctx.params["name"])
+        cid = None if view.description is None else view.description.text
+        if cid is None:
+            raise NotFoundError("the proposal names no text: its summary is all there is")
+        block = await self._shared.get(cid, "the proposal's text")
+        return Reply.ok({"text_cid": cid_text(cid), "text": read_text_block(cid, block)})
+
     @route("POST", "/api/v1/dao/propose", scope=Scope.ADMIN)
     async def propose(self, ctx: ApiContext) -> Reply:
         """Answer what proposing would do, and its code.
@@ -106,24 +136,14 @@ class DaoRoutes:
         ``changes`` are like ``fee=5%``, ``payments`` like ``400MMT=0x…``; ``text`` is the whole text, kept
         by this node under its CID, or ``text_cid`` names one.
         """
-        from governance.description import make_description, text_block
+        from governance.description import make_description
 
         chain, account = self._chain.get(), self._payer(ctx)
         calls = await self._calls(ctx)
-        text, typed_cid = (
+        cid, block = text_of(
             ctx.body.text("text", None, bytes_max=_TEXT_BYTES_MAX),
-            ctx.body.text("text_cid", None),
+            ctx.body.text("text_cid", None, bytes_max=128),
         )
-        cid = None
-        if text is not None:
-            cid, block = text_block(text)
-            await self._blocks.put(cid, block)
-            await self._pins.pin([cid], Retention.OWN)
-        elif typed_cid is not None:
-            try:
-                cid = parse_cid(typed_cid)
-            except MalformedError as err:
-                raise UsageError(str(err)) from err
         description = make_description(
             ctx.body.text("title", bytes_max=1024),
             summary=ctx.body.text("summary", "", bytes_max=8192),
@@ -132,6 +152,8 @@ class DaoRoutes:
         )
         draft = await chain.dao_actions.propose(account, description, calls)
         said = await quote(self._chain, [draft], account, max_fee=max_fee(ctx))
+        if cid is not None and block is not None:
+            await self._shared.publish(cid, block)
         return Reply.ok({**said, "text_cid": None if cid is None else cid_text(cid)})
 
     @route("POST", "/api/v1/dao/proposals/{name}/{step}", scope=Scope.ADMIN)
@@ -197,36 +219,25 @@ class DaoRoutes:
         return Reply.ok(await quote(self._chain, drafts, account, max_fee=max_fee(ctx)))
 
     async def _calls(self, ctx: ApiContext) -> list[Call]:
-        from chain.artifacts import artifact
-        from chain.calls import parse_call
-        from governance.calls import Call
-        from governance.parameters import parse_change
-        from governance.treasury import grant
-
         chain = self._chain.get()
-        calls = [
-            parse_change(each, chain.contracts)
-            for each in ctx.body.texts("changes", items_max=_CHANGES_MAX, bytes_max=512)
-        ]
-        for each in ctx.body.texts("payments", items_max=_CHANGES_MAX, bytes_max=256):
-            amount, equals, to = each.partition("=")
-            if not equals:
-                raise UsageError(f"{each[:60]!r} is no payment: write AMOUNT=ACCOUNT, like 400MMT=0x…")
-            paid = parse_amount(amount, await chain.currencies.all())
-            calls.append(grant(typed_account(to, self._chain), paid, chain.contracts))
-        raw = ctx.body.raw().get("calls") or []
-        if not isinstance(raw, list) or len(raw) > _CHANGES_MAX:
-            raise UsageError(f"'calls' must be a list of at most {_CHANGES_MAX}")
-        for each in raw:
-            if not isinstance(each, list) or len(each) < 2 or not all(isinstance(word, str) for word in each):
-                raise UsageError("a call is a list: contract, function, arguments")
-            name, function, *arguments = each
-            place = chain.contracts.named().get(name)
-            if place is None:
-                raise UsageError(f"{name[:40]!r} is no contract of Marina: see 'marina chain status'")
-            call = parse_call(place, list(artifact(name).abi), function, arguments)
-            calls.append(Call(place, 0, call.message(_NOBODY).data))
-        return calls
+        return parse_calls(
+            changes=ctx.body.texts("changes", items_max=CALLS_MAX, bytes_max=512),
+            payments=ctx.body.texts("payments", items_max=CALLS_MAX, bytes_max=256),
+            raw=ctx.body.raw().get("calls"),
+            currencies=await chain.currencies.all(),
+            contracts=chain.contracts,
+            account_of=lambda typed: typed_account(typed, self._chain),
+        )
+
+    async def _standing(self, account: Account) -> dict[str, Any]:
+        standing = await self._chain.get().dao.standing(account)
+        return {
+            "account": account_text(account),
+            "balance": str(standing.balance),
+            "votes": str(standing.votes),
+            "delegate": None if standing.delegate == _NOBODY else account_text(standing.delegate),
+            "message": standing.sentence(),
+        }
 
     def _payer(self, ctx: ApiContext) -> Account:
         return self._account(ctx.body.text("account", None, bytes_max=64))
@@ -255,6 +266,19 @@ def _summary(view: ProposalView) -> dict[str, Any]:
         "executable_s": view.eta_s or None,
         "executable": view.is_executable,
         "now_s": view.now_s,
+    }
+
+
+def _vote(row: VoteRow) -> dict[str, Any]:
+    from governance.text import REASON_CHARS_MAX, clean_text
+
+    return {
+        "proposal": "0x" + row.proposal_id.hex(),
+        "voter": account_text(Account(row.voter)),
+        "support": _SUPPORT[row.support] if row.support < len(_SUPPORT) else str(row.support),
+        "votes": str(int.from_bytes(row.weight)),
+        "reason": clean_text(row.reason, chars_max=REASON_CHARS_MAX) or None,
+        "cast_s": row.cast_s,
     }
 
 

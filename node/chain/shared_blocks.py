@@ -1,0 +1,66 @@
+"""Small blocks that the DAO names by their CIDs: the texts of proposals and moderation lists."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from marina.cid import Cid, cid_text
+from marina.errors import NotFoundError
+from storage.blocks.protocol import BlockStore
+from storage.pins import Pins
+from storage.retention import Retention
+
+Fetch = Callable[[Cid, Cid], Awaitable[bytes]]
+"""Brings the block of the second CID from this node or from peers that provide the first."""
+Announce = Callable[[Sequence[Cid]], Awaitable[None]]
+
+
+class SharedBlocks:
+    """Keeps such blocks and brings those of others."""
+
+    def __init__(self, *, blocks: BlockStore, pins: Pins, fetch: Fetch, announce: Announce) -> None:
+        self._blocks = blocks
+        self._pins = pins
+        self._fetch = fetch
+        self._announce = announce
+
+    async def publish(self, cid: Cid, data: bytes) -> None:
+        """Keep a block of this owner for good, and let everybody find it here.
+
+        Raises:
+            MalformedError: the bytes do not hash to the CID.
+            StorageError: the disk or the quota is full.
+        """
+        await self._blocks.put(cid, data)
+        await self._pins.pin([cid], Retention.OWN)
+        await self._announce([cid])
+
+    async def get(self, cid: Cid, what: str) -> bytes:
+        """Return a block, from peers if it is not here.
+
+        Args:
+            cid: of the block.
+            what: what it is, with its article, for the message.
+
+        Raises:
+            NotFoundError: nobody who is reachable has it.
+        """
+        try:
+            return await self._fetch(cid, cid)
+        except NotFoundError as err:
+            raise NotFoundError(
+                f"{what} ({cid_text(cid)}) is not here and nobody who is reachable has it: try again later, "
+                "or connect to the node that made it (marina peers connect)"
+            ) from err
+
+    async def stored(self, cid: Cid) -> bytes:
+        """Return a block of this node's disk; BlockNotFoundError, BlockDamagedError if it is not there."""
+        return await self._blocks.get(cid)
+
+    async def hold(self, cid: Cid) -> None:
+        """Keep a block of others until ``release``."""
+        await self._pins.pin([cid], Retention.PINNED)
+
+    async def release(self, cid: Cid) -> None:
+        """Let a held block go when room is needed."""
+        await self._pins.unpin(cid, Retention.PINNED)
