@@ -14,6 +14,7 @@ from marina.jsontext import load_json
 
 ZERO = Account(bytes(20))
 """Nobody; where a token is meant, the chain's own coin."""
+BLOCK_MAX = 2**53 - 1
 _FILE_BYTES_MAX = 16 << 10
 
 
@@ -45,14 +46,38 @@ class ContractSet:
         """Return which contract has an address, None if it is none of these."""
         return next((name for name, each in self.named().items() if each == address), None)
 
-    def to_json(self, chain_id: int) -> str:
-        """Return the text of a contracts file."""
+    def to_json(self, chain_id: int, first_block: int = 0) -> str:
+        """Return the text of a contracts file.
+
+        Args:
+            chain_id: of their chain.
+            first_block: of their deployment, where an index begins; 0 reads the whole chain.
+        """
         places = {key: account_text(Account(value)) for key, value in asdict(self).items()}
-        return json.dumps({"chain_id": chain_id, "contracts": places}, indent=2) + "\n"
+        facts = {"chain_id": chain_id, "first_block": first_block, "contracts": places}
+        return json.dumps(facts, indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a contracts file says.
+
+    Attributes:
+        contracts: the addresses.
+        first_block: none of them has said anything before it.
+    """
+
+    contracts: ContractSet
+    first_block: int = 0
 
 
 def read_contracts(path: Path, chain_id: int) -> ContractSet:
-    """Return the contracts that a file names.
+    """Return the contracts that a file names; errors as for ``read_deployment``."""
+    return read_deployment(path, chain_id).contracts
+
+
+def read_deployment(path: Path, chain_id: int) -> Deployment:
+    """Return what a contracts file says.
 
     Raises:
         NotFoundError: there is no such file.
@@ -68,13 +93,15 @@ def read_contracts(path: Path, chain_id: int) -> ContractSet:
         ) from err
     try:
         facts = load_json(raw)
-        found = facts["chain_id"]
+        found, first_block = facts["chain_id"], facts.get("first_block", 0)
+        if type(first_block) is not int or not 0 <= first_block <= BLOCK_MAX:
+            raise ValueError("the first block is no number of a block")
         contracts = ContractSet(**{key: parse_account(value) for key, value in facts["contracts"].items()})
     except (ValueError, TypeError, KeyError, AttributeError, MalformedError) as err:
         raise MalformedError(f"{path} is not a file that 'marina chain deploy' wrote") from err
     if found != chain_id:
         raise MalformedError(f"{path} names contracts of chain {found}, not of {chain_id}")
-    return contracts
+    return Deployment(contracts, first_block)
 
 
 def create_address(deployer: Account, nonce: int) -> Account:

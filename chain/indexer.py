@@ -169,6 +169,18 @@ class Indexer:
             with trio.move_on_after(delay_s):
                 await self._poked.wait()
 
+    async def start_over(self) -> None:
+        """Forget the index; ``run`` reads it anew from the chain, which takes a while on an old one.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        async with self._lock:
+            await self._store.wipe()
+            self._genesis = None
+            self._advanced(-1, self._state.head)
+        self.poke()
+
     async def catch_up(self) -> None:
         """Index up to the newest block.
 

@@ -62,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_spend_options(deploy)
     actions.add_parser("verify", help="compare the chain's contracts byte for byte with this version's")
+    actions.add_parser("reindex", help="read what the node knows of the chain anew; nothing is lost")
     use = actions.add_parser("use", help="use the contracts of a file that 'marina chain deploy' wrote")
     use.add_argument("file", type=Path)
 
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "send": _send,
         "deploy": _deploy,
         "verify": _verify,
+        "reindex": _reindex,
         "use": _use,
     }
     return actions[args.action](args, console)
@@ -88,6 +90,8 @@ def _status(_: argparse.Namespace, console: Console) -> int:
         f"  {each['address']}  {'well' if each['well'] else clean(each['fault'])}"
         for each in facts.get("endpoints", [])
     ]
+    if facts.get("indexed", -1) < facts.get("head", -1):
+        lines.append(f"  indexed to block {facts['indexed']} of {facts['head']}")
     contracts = facts.get("contracts", {})
     lines += [f"  {name:<18}  {address}" for name, address in contracts.items()]
     console.result(facts, lines)
@@ -139,7 +143,8 @@ def _deploy(args: argparse.Namespace, console: Console) -> int:
     if args.dry_run:
         console.result(facts, [*quote_lines(facts["quote"]), *names])
         return 0
-    kept = daemon.post("/api/v1/chain/contracts", {"contracts": contracts})
+    first = min((each["block"] for each in facts["transactions"] if each["block"]), default=0)
+    kept = daemon.post("/api/v1/chain/contracts", {"contracts": contracts, "first_block": first})
     console.result(
         {**kept, "transactions": facts["transactions"]},
         [*names, f"Compared byte for byte; written to {kept['file']}.", "Restart the node to use them."],
@@ -153,16 +158,26 @@ def _verify(_: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _reindex(_: argparse.Namespace, console: Console) -> int:
+    facts = Daemon(console).post("/api/v1/chain/reindex", {})
+    console.result(
+        facts,
+        f"The index of {facts['chain']} is read anew, up to block {facts['head']}: "
+        "'marina chain status' shows how far it is.",
+    )
+    return 0
+
+
 def _use(args: argparse.Namespace, console: Console) -> int:
-    from chain.contracts import read_contracts
+    from chain.contracts import read_deployment
 
     daemon = Daemon(console)
     chain_id = daemon.get("/api/v1/chain")["chain_id"]
     if chain_id is None:
         raise UsageError("no chain is configured: choose one with 'marina config set chain.profile'")
-    contracts = read_contracts(args.file.expanduser(), chain_id).named()
-    named = {name: "0x" + address.hex() for name, address in contracts.items()}
-    kept = daemon.post("/api/v1/chain/contracts", {"contracts": named})
+    made = read_deployment(args.file.expanduser(), chain_id)
+    named = {name: "0x" + address.hex() for name, address in made.contracts.named().items()}
+    kept = daemon.post("/api/v1/chain/contracts", {"contracts": named, "first_block": made.first_block})
     console.result(kept, f"Compared byte for byte; written to {kept['file']}. Restart the node to use them.")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +13,10 @@ from eth_hash.auto import keccak
 from chain.amount import Amount, parse_amount
 from chain.artifacts import artifact
 from chain.calls import ContractCall, parse_abi, parse_call, views
-from chain.contracts import ContractSet
+from chain.contracts import BLOCK_MAX, ContractSet, Deployment
 from chain.deployment import plan_deployment, verify_contracts
 from chain.draft import Draft
+from chain.errors import RpcError
 from marina.errors import MarinaError, UsageError
 from marina.ids import Account, account_text
 from node.api.reply import Reply
@@ -23,6 +25,8 @@ from node.api.routes_wallet import max_fee, typed_account
 from node.api.scopes import Scope
 from node.chain.service import ChainService
 from node.chain.spending import quote
+
+log = logging.getLogger("marina.node")
 
 _CREATION_GAS = 6_000_000
 _ROLE_GAS = 150_000
@@ -154,9 +158,18 @@ class ChainRoutes:
             contracts = ContractSet(**places)
         except (KeyError, TypeError) as err:
             raise UsageError(f"'contracts' must name exactly {', '.join(keys)}") from err
+        first_block = ctx.body.whole("first_block", 0, low=0, high=BLOCK_MAX)
         await verify_contracts(self._chain.money().rpc, contracts)
-        path = await self._chain.keep_contracts(contracts)
-        return Reply.ok({"file": str(path), "contracts": _names(contracts)})
+        await self._check_first(contracts, first_block)
+        path = await self._chain.keep_contracts(Deployment(contracts, first_block))
+        return Reply.ok({"file": str(path), "first_block": first_block, "contracts": _names(contracts)})
+
+    @route("POST", "/api/v1/chain/reindex", scope=Scope.ADMIN)
+    async def reindex(self, ctx: ApiContext) -> Reply:  # noqa: ARG002 - a handler's signature
+        """Forget what the node knows of the chain, and read it anew; answers where it begins."""
+        chain = self._chain.get()
+        await chain.indexer.start_over()
+        return Reply.ok({"chain": chain.profile.name, "head": chain.indexer.state.head})
 
     @route("POST", "/api/v1/chain/verify", scope=Scope.READ_MUSIC)
     async def verify(self, ctx: ApiContext) -> Reply:  # noqa: ARG002 - a handler's signature
@@ -165,6 +178,22 @@ class ChainRoutes:
         await verify_contracts(chain.rpc, chain.contracts)
         names = {name: account_text(each) for name, each in chain.contracts.named().items()}
         return Reply.ok({"chain": chain.profile.name, "contracts": names})
+
+    async def _check_first(self, contracts: ContractSet, block: int) -> None:
+        """Refuse a first block before which the contracts were there already: an index would lack it."""
+        money = self._chain.money()
+        if block > await money.gateway.head():
+            raise UsageError(f"block {block} does not exist yet: the first block is that of the deployment")
+        if block == 0:
+            return
+        place = [account_text(contracts.timelock), hex(block - 1)]
+        try:
+            code = await money.rpc.call("eth_getCode", place)
+        except RpcError as err:  # an endpoint that keeps only the newest states
+            log.info("the first block is taken as it was given: %s", err)
+            return
+        if code != "0x":
+            raise UsageError(f"the contracts were there before block {block}: give an earlier first block")
 
     def _account(self, ctx: ApiContext) -> Account:
         typed = ctx.body.text("account", None, bytes_max=64)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from chain.amount import Amount, Currency, parse_amount
-from chain.contracts import ContractSet, read_contracts
+from chain.contracts import ContractSet, Deployment, read_deployment
 from chain.draft import Draft
 from chain.journal import Journal
 from chain.profiles import DEV_ENDPOINT, PROFILES, ChainProfile
@@ -207,10 +207,10 @@ class ChainService:
             return draft
         return self.get().buying.with_permit(draft, self.wallet.signer("0x" + account.hex()))
 
-    async def keep_contracts(self, contracts: ContractSet) -> Path:
+    async def keep_contracts(self, made: Deployment) -> Path:
         """Write down where the contracts are, and use them at the next start; return the file."""
         profile = self.money().profile
-        text = contracts.to_json(profile.chain_id).encode()
+        text = made.contracts.to_json(profile.chain_id, made.first_block).encode()
         path = self.contracts_path
 
         def write() -> None:
@@ -283,6 +283,7 @@ class ChainService:
     def _build(self) -> Chain:
         from chain.dev.genesis import dev_contracts
         from chain.index.handlers import make_indexer, open_index
+        from chain.indexer import IndexerConfig
         from chain.market.buying import Buying
         from chain.market.currencies import Currencies
         from chain.market.editions import Editions
@@ -298,14 +299,16 @@ class ChainService:
         money = self.money()
         rpc, profile = money.rpc, money.profile
         if profile.name == "dev" and not self._settings.contracts and not self.contracts_path.exists():
-            contracts = dev_contracts()
+            made = Deployment(dev_contracts())
         else:
-            contracts = read_contracts(self.contracts_path, profile.chain_id)
+            made = read_deployment(self.contracts_path, profile.chain_id)
+        contracts = made.contracts
         reader = ContractReader(rpc=rpc, contracts=contracts)
         currencies = Currencies(reader=reader, profile=profile, on_known=self._limit_spending)
         self._limit_spending((currencies.coin, currencies.mmt))
         index = open_index(self._store, chain_id=profile.chain_id, contracts=contracts)
-        indexer = make_indexer(rpc, contracts, index, rng=SystemRandom())
+        follow = IndexerConfig(first_block=made.first_block, poll_s=profile.block_s)
+        indexer = make_indexer(rpc, contracts, index, rng=SystemRandom(), config=follow)
         tables = ChainTables(index)
         offers = Offers(reader=reader, currencies=currencies)
         buying = Buying(reader=reader, currencies=currencies, offers=offers, chain_id=profile.chain_id)
