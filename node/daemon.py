@@ -39,6 +39,7 @@ from node.api.router import Router
 from node.api.routes_chain import ChainRoutes
 from node.api.routes_control import ControlRoutes
 from node.api.routes_dao import DaoRoutes
+from node.api.routes_editions import EditionRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_keys import KeyRoutes
 from node.api.routes_market import MarketRoutes
@@ -247,6 +248,7 @@ class _Daemon:
             KeyRoutes(services=services),
             WalletRoutes(chain=services.chain),
             MarketRoutes(chain=services.chain, library=services.library),
+            EditionRoutes(chain=services.chain, library=services.library),
             ChainRoutes(chain=services.chain),
             DaoRoutes(chain=services.chain, shared=services.shared),
             ModerationRoutes(moderation=services.moderation),

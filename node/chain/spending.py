@@ -85,7 +85,7 @@ async def quote(
         for currency in dict.fromkeys(each.currency for draft in drafts for each in draft.spend)
     ]
     return {
-        "confirm": service.confirmations.offer(Pending(account, tuple(drafts), cap)),
+        "confirm": service.confirmations.offer(Pending(account, tuple(drafts), fees if cap is None else cap)),
         "account": account_text(account),
         "chain": chain.profile.name,
         "transactions": rows,
