@@ -76,7 +76,7 @@ class ModerationRoutes:
                 "cid": cid_text(made.cid),
                 "bytes": made.size_bytes,
                 "previous": None if made.previous == NO_LIST else made.previous.hex(),
-                "compared": made.compared,
+                "compared": made.is_compared,
                 "entries": len(made.entries),
                 "added": _counted(made.added),
                 "removed": _counted(made.removed),

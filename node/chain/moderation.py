@@ -66,7 +66,7 @@ class Made:
         previous: digest of the list that it would replace; zero for none.
         added: what it adds to the adopted list.
         removed: what it leaves out of it.
-        compared: False if the adopted list's block was not to be had: then everything counts as added.
+        is_compared: False if the adopted list's block was not to be had: then everything counts as added.
         entries: all of them.
     """
 
@@ -76,7 +76,7 @@ class Made:
     previous: bytes
     added: tuple[Entry, ...]
     removed: tuple[Entry, ...]
-    compared: bool
+    is_compared: bool
     entries: tuple[Entry, ...]
 
 
@@ -214,16 +214,16 @@ class Moderation:
         made = make_list(parse_entries(text), previous=previous)
         digest, block = encode_list(made)
         before: ModerationList | None = None
-        compared = True
+        is_compared = True
         if previous != NO_LIST:
             try:
                 before = await self.read(previous)
             except MarinaError as err:
                 log.info("the adopted list is not compared with: %s", err)
-                compared = False
+                is_compared = False
         await self._shared.publish(list_cid(digest), block)
         added, removed = difference(before, made)
-        return Made(digest, list_cid(digest), len(block), previous, added, removed, compared, made.entries)
+        return Made(digest, list_cid(digest), len(block), previous, added, removed, is_compared, made.entries)
 
     async def take(self, path: Path) -> tuple[bytes, ModerationList]:
         """Take the adopted list's block from a file, where no peer has it; return digest and list.

@@ -17,12 +17,14 @@ from governance.moderation import (
     make_entry,
     make_list,
     merge_denied,
+    parse_entries,
     reason_of,
 )
 from marina.cid import DAG_CBOR, cid_of, cid_text, digest_of, matches
 from marina.errors import MalformedError, UsageError
 from marina.ids import ReleaseId, TrackId, release_text, track_text
 from marina.schema import encode_record
+from p2p.wire.block import BLOCK_BYTES_MAX
 
 RELEASE, TRACK = ReleaseId(b"\x11" * 32), TrackId(b"\x22" * 32)
 CID = cid_of(b"a manifest", DAG_CBOR)
@@ -39,6 +41,39 @@ def test_a_list_has_one_digest_whatever_the_order_it_was_written_in():
     assert digest == hashlib.sha256(block).digest() == digest_of(list_cid(digest))
     assert matches(list_cid(digest), block)
     assert decode_list(block, digest) == make_list(ENTRIES)
+
+
+def test_a_text_holds_a_name_and_a_reason_a_line():
+    text = (
+        f"# of this spring\r\n\n{release_text(RELEASE)}  court order 12 O 34/26\n"
+        f"marina:{track_text(TRACK)}\t# not the uploader's recording\n"
+        f"  {cid_text(CID)} malware in the cover\n"
+    )
+    assert parse_entries(text) == ENTRIES
+    assert parse_entries("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"# a\n{release_text(RELEASE)}", "line 2: an entry needs a reason"),
+        (f"{release_text(RELEASE)} #", "line 1: an entry needs a reason"),
+        ("0x52908400098527886E0F7030069857D2E4169EE7 an account", "line 1: .* is neither a release"),
+        (f"{release_text(RELEASE)} bidi \u202e", "line 1: an entry needs a reason"),
+        (f"{release_text(RELEASE)} why\n" * (ENTRIES_MAX + 1), f"line {ENTRIES_MAX + 1} is one more"),
+    ],
+)
+def test_a_line_that_is_no_entry_is_named(text: str, said: str):
+    with pytest.raises(UsageError, match=said):
+        parse_entries(text)
+
+
+def test_a_list_is_never_larger_than_what_peers_send_as_one_block():
+    things = [cid_of(number.to_bytes(4), DAG_CBOR) for number in range(4000)]
+    fitting = make_list(Entry(Kind.CID, each, "r" * 80) for each in things)
+    assert len(encode_list(fitting)[1]) <= BLOCK_BYTES_MAX
+    with pytest.raises(UsageError, match="shorten the reasons"):
+        encode_list(make_list(Entry(Kind.CID, each, "r" * 160) for each in things))
 
 
 def test_a_block_that_was_not_adopted_is_refused():

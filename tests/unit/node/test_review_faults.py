@@ -14,7 +14,7 @@ import trio
 from marina.cid import RAW, Cid, cid_of
 from marina.clock import ManualClock
 from marina.errors import MalformedError, NotFoundError
-from marina.ids import Account, PeerId, ReleaseId
+from marina.ids import Account, PeerId, ReleaseId, TrackId
 from marina.secret import Secret
 from node.api.routes_music import MusicRoutes
 from node.api.routes_publish import PublishRoutes
@@ -234,6 +234,18 @@ def test_who_lists_the_segments_of_somebody_else_does_not_take_them_over():
     assert swarm.owner_of(ROOT) == (first, ReleaseId(b"1" * 32), artist)
     swarm.note_release(second, ReleaseId(b"1" * 32), artist, [ROOT])
     assert swarm.release_of(ROOT) == second
+
+
+def test_a_part_belongs_to_the_track_of_the_account_that_had_it_first():
+    swarm = make_swarm()
+    artist, thief = Account(b"a" * 20), Account(b"t" * 20)
+    first, copied, picture = (cid_of(name) for name in (b"first", b"copied", b"picture"))
+    own, other = TrackId(b"1" * 32), TrackId(b"2" * 32)
+    swarm.note_release(first, ReleaseId(b"1" * 32), artist, [ROOT, picture], {ROOT: own})
+    swarm.note_release(copied, ReleaseId(b"2" * 32), thief, [ROOT], {ROOT: other})
+    assert swarm.track_of(ROOT) == own
+    assert swarm.track_of(picture) is None, "a whole release's picture is no track's"
+    assert swarm.track_of(copied) is None
 
 
 async def test_publishing_stops_at_once_while_a_large_file_is_read_from_a_slow_disk():
