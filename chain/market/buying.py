@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chain.accounts import TypedDomain, VaultSigner
 from chain.amount import Amount, format_amount
-from chain.artifacts import decode_call, encode_call
+from chain.artifacts import encode_call
 from chain.draft import Draft, Permit
 from chain.errors import InsufficientFundsError
 from chain.market.currencies import Currencies
@@ -17,6 +17,7 @@ from marina.ids import Account, account_text
 
 PERIODS_MAX = 1200
 _PERMIT_S = 1800
+_SIGNATURE_WORDS_BYTES = 96
 
 
 class Buying:
@@ -134,7 +135,6 @@ class Buying:
         permit = draft.permit
         if permit is None:
             return draft
-        (order, *_) = decode_call("MusicLicensing", draft.data)[1]
         v, r, s = signer.sign_permit(
             permit.domain,
             spender=permit.spender,
@@ -142,7 +142,8 @@ class Buying:
             nonce=permit.nonce,
             deadline_s=permit.deadline_s,
         )
-        data = encode_call("MusicLicensing", "purchaseWithPermit", order, permit.deadline_s, v, r, s)
+        # The last three words of the call are v, r and s.
+        data = draft.data[:-_SIGNATURE_WORDS_BYTES] + v.to_bytes(32) + r + s
         return replace(draft, data=data, permit=None)
 
     async def check_holds(self, price: Amount, payer: Account) -> None:
