@@ -150,6 +150,18 @@ contract PurchasesTest is LicensingFixture {
         licensing.purchase{value: 1}(id, century, 1, listener, 1);
     }
 
+    /// @notice 255 periods of this term are as many seconds as stand for a licence without end: one too many.
+    function test_noDurationIsMistakenForALicenceWithoutEnd() public {
+        vm.prank(artist);
+        uint16 odd = licensing.addTerm(id, 1, 16_843_009, 0, 1);
+        vm.deal(listener, 255);
+        vm.expectRevert(MusicLicensing.OutOfBounds.selector);
+        vm.prank(listener);
+        licensing.purchase{value: 255}(id, odd, 255, listener, 255);
+        bytes32 made = buy(id, odd, 254, listener, listener);
+        assertEq(licensing.expiresAt(made), block.timestamp + 254 * 16_843_009);
+    }
+
     function test_aLicenceIsSomebodys() public {
         vm.deal(listener, 1 ether);
         vm.expectRevert(MusicLicensing.OutOfBounds.selector);
@@ -283,10 +295,12 @@ contract PurchasesTest is LicensingFixture {
         MusicLicensing.Order[] memory orders = new MusicLicensing.Order[](2);
         orders[0] = MusicLicensing.Order(id, month, 1, listener, 1 ether);
         orders[1] = MusicLicensing.Order(id, month, 1, listener, 1 ether);
-        vm.deal(listener, 2 ether);
+        vm.deal(listener, 3 ether);
         vm.startPrank(listener);
         vm.expectRevert(abi.encodeWithSelector(SplitLedger.WrongPayment.selector, 1 ether, 2 ether));
         licensing.purchaseMany{value: 1 ether}(orders);
+        vm.expectRevert(abi.encodeWithSelector(SplitLedger.WrongPayment.selector, 3 ether, 2 ether));
+        licensing.purchaseMany{value: 3 ether}(orders);
         bytes32[] memory made = licensing.purchaseMany{value: 2 ether}(orders);
         assertEq(licensing.expiresAt(made[1]), block.timestamp + 60 days);
     }
