@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from marina.cid import Cid, cid_text
-from marina.errors import NotFoundError
+from marina.errors import NotFoundError, NotPermittedError
 from storage.blocks.protocol import BlockStore
 from storage.pins import Pins
 from storage.retention import Retention
+
+log = logging.getLogger("marina.node.chain")
 
 Fetch = Callable[[Cid, Cid], Awaitable[bytes]]
 """Brings the block of the second CID from this node or from peers that provide the first."""
@@ -33,7 +36,10 @@ class SharedBlocks:
         """
         await self._blocks.put(cid, data)
         await self._pins.pin([cid], Retention.OWN)
-        await self._announce([cid])
+        try:
+            await self._announce([cid])
+        except NotPermittedError as err:  # connected peers are served all the same
+            log.warning("a block that the DAO names is not announced: %s", err)
 
     async def get(self, cid: Cid, what: str) -> bytes:
         """Return a block, from peers if it is not here.
