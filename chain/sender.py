@@ -106,15 +106,11 @@ class Sender:
             self._wake = trio.Event()
 
     async def load(self) -> None:
-        """Read the journal once. What was never signed and may not wait is ended: nothing of it was sent."""
+        """Read the journal once."""
         async with self._loading:
-            if self._is_loaded:
-                return
-            await self._journal.load(self._gateway.profile.chain_id)
-            for each in self._journal.live():
-                if each.state == State.PLANNED and not each.is_queued:
-                    await self._end(each, _INTERRUPTED)
-            self._is_loaded = True
+            if not self._is_loaded:
+                await self._journal.load(self._gateway.profile.chain_id)
+                self._is_loaded = True
 
     async def simulate(self, draft: Draft, account: Account, max_fee_wei: int | None = None) -> Simulation:
         """Try a draft without sending it; errors as for ``chain.simulate.simulate``."""
@@ -213,7 +209,8 @@ class Sender:
             reason=refused.reason,
             is_queued=False,
         )
-        await self._journal.put(made, replace(refused, state=State.FAILED.value))
+        again = f"{refused.reason}; made again as {made.id.hex()}"
+        await self._journal.put(made, replace(refused, state=State.FAILED.value, reason=reason_text(again)))
         return made
 
     async def wait(
@@ -304,7 +301,7 @@ class Sender:
                 await self._follower.advance(transaction)
             elif transaction.is_queued:
                 await self._begin(transaction)
-            else:  # whoever submitted it went away in the middle
+            else:  # whoever submitted it went away in the middle, or the process ended
                 await self._end(transaction, _INTERRUPTED)
 
     async def _begin(self, transaction: Transaction) -> None:

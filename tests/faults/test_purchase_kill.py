@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import queue
 import random
+import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,10 +26,9 @@ from tests.support.senders import ALICE, SHOP, Rig
 
 CHILD = Path(__file__).with_name("purchase_child.py")
 ROOT = Path(__file__).parents[2]
-RUNS = min(int(os.environ.get("MARINA_FAULT_RUNS", "1")), 40)
-PAYMENTS = 12
-KILLS = 3
-"""Of one home, before it may finish."""
+PAYMENTS = 6
+HOMES, KILLS = 2, 11
+"""So many homes, each killed so often before it may finish."""
 DONE_S = 60.0
 
 
@@ -133,42 +136,77 @@ def load_child():
     return module
 
 
-def start(home, url):
-    command = [sys.executable, str(CHILD), str(home), url, str(PAYMENTS)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+class Payer:
+    """The process that forks the ones that pay, and are killed."""
 
+    def __init__(self, url):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            [sys.executable, str(CHILD), url, str(PAYMENTS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        self.said = queue.SimpleQueue()
+        self.listener = threading.Thread(target=self._listen)
+        self.listener.start()
 
-def kill_after(child, alive_s):
-    """Return whether the child was still at work when it was killed."""
-    try:
-        assert child.stdout.readline() == "started\n"
-        killer = threading.Timer(alive_s, child.kill)
-        killer.start()
-        child.stdout.read()
-        killer.join()
-    finally:
-        child.kill()
-        child.wait(timeout=DONE_S)
-        child.stdout.close()
-    return child.returncode == -9
+    def _listen(self):
+        for line in self.process.stdout:
+            self.said.put(line.strip())
+
+    def pay(self, home, *, alive_s=None):
+        """Pay from a home and return how the process ended; it is killed after so long."""
+        self.process.stdin.write(f"{home}\n")
+        self.process.stdin.flush()
+        child = int(self.said.get(timeout=DONE_S))
+        assert self.said.get(timeout=DONE_S) == "started"
+        if alive_s is not None:
+            time.sleep(alive_s)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        said = self.said.get(timeout=DONE_S)
+        if said == "done":
+            said = self.said.get(timeout=DONE_S)
+        return int(said.removeprefix("ended "))
+
+    def end(self):
+        """End it, and whoever it started."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=DONE_S)
+        self.listener.join(timeout=DONE_S)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 def test_payments_of_a_process_that_is_killed_at_random_moments_are_each_made_once(tmp_path):
+    kill_at_random(tmp_path, HOMES)
+
+
+@pytest.mark.slow
+def test_payments_survive_a_thousand_kills(tmp_path):
+    kill_at_random(tmp_path, -(-1000 // KILLS))
+
+
+def kill_at_random(folder, homes):
     rng, worth = random.Random(19), load_child().worth
-    with dev_chain(tmp_path) as chain:
-        chain.fund(account_text(ALICE.account))
-        kills = 0
-        for number in range(RUNS):
-            home = tmp_path / f"home-{number}"
-            first = int(chain.rpc("eth_blockNumber"), 16)
-            for _ in range(KILLS):
-                kills += kill_after(start(home, chain.url), rng.uniform(0.0, 0.4))
-            child = start(home, chain.url)
-            said, _ = child.communicate(timeout=DONE_S)
-            assert said == "started\ndone\n"
-            assert sorted(payments(chain, first)) == [worth(n) for n in range(PAYMENTS)]
-        assert kills, "no child was killed while it paid"
+    with dev_chain(folder) as chain:
+        payer = Payer(chain.url)
+        try:
+            kills = 0
+            for number in range(homes):
+                chain.fund(account_text(ALICE.account), COIN // 100)
+                home = folder / f"home-{number}"
+                first = int(chain.rpc("eth_blockNumber"), 16)
+                for _ in range(KILLS):
+                    kills += payer.pay(home, alive_s=rng.uniform(0.0, 0.4)) == -signal.SIGKILL
+                assert payer.pay(home) == 0
+                assert sorted(payments(chain, first)) == [worth(n) for n in range(PAYMENTS)]
+        finally:
+            payer.end()
+        assert kills >= homes * KILLS * 9 // 10, "most were killed while they paid"
 
 
 def payments(chain, first):
