@@ -9,6 +9,7 @@ from typing import Any
 
 from cli.api import Daemon
 from cli.console import Console, clean
+from cli.money import short_amount
 from marina.errors import MarinaError, NetworkError, NotPermittedError
 
 _WAIT_S = 120.0
@@ -72,9 +73,14 @@ def spend(
 
 def quote_lines(quote: Mapping[str, Any]) -> list[str]:
     """Return what the owner reads before saying yes."""
-    lines = [clean(each["summary"]) for each in quote["transactions"]]
+    lines: list[str] = []
+    for each in quote["transactions"]:
+        lines.append(clean(each["summary"]))
+        if each["under_way"]:
+            lines.append(f"  Under way already, not sent twice: marina tx show {each['under_way'][:12]}")
     where = f"on {quote['chain']}, paid by {quote['account']}"
-    fee = f"network fee {'at most ' + quote['fee_max'] if quote['fee_max'] else 'not known yet'} {where}"
+    most = "at most " + short_amount(quote["fee_max"]) if quote["fee_max"] else "not known yet"
+    fee = f"network fee {most} {where}"
     if quote["spend"]:
         left = ", ".join(quote["left_today"])
         lines.append(f"  total {' + '.join(quote['spend'])}; {fee} (limit today: {left} left)")
@@ -117,7 +123,6 @@ def _line(done: Mapping[str, Any]) -> str:
     if done["status"] == "waits":
         return f"{done['id'][:12]} waits for the chain  {clean(done['summary'])}"
     wanted = done["confirmations_wanted"]
-    return (
-        f"tx {done['hash']} {done['status']} {min(done['confirmations'], wanted)}/{wanted}, fee {done['fee']}"
-        f"  {clean(done['summary'])}"
-    )
+    how = f"{done['status']} {min(done['confirmations'], wanted)}/{wanted}"
+    fee = f", fee {short_amount(done['fee'])}" if done["fee"] else ""
+    return f"tx {done['hash']} {how}{fee}  {clean(done['summary'])}"

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
+from collections.abc import Iterator
 
 from cli.api import Daemon
 from cli.console import Console, clean, human_date
+from cli.money import short_amount
 
 _PAGE = 100
+_COLUMNS = (
+    "id",
+    "hash",
+    "status",
+    "confirmations",
+    "created_s",
+    "what",
+    "summary",
+    "account",
+    "spend",
+    "fee",
+    "reason",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,23 +57,36 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
         return 0
     if args.csv:
-        query = f"?format=csv&limit={min(args.limit, 500)}&what={args.what}"
-        for part in daemon.download("/api/v1/transactions" + query):
-            sys.stdout.write(part.decode())
-        return 0
+        return _csv(daemon, args)
     return _list(daemon, console, args)
 
 
-def _list(daemon: Daemon, console: Console, args: argparse.Namespace) -> int:
-    items: list[dict[str, object]] = []
-    cursor = ""
-    while len(items) < args.limit:
+def _pages(daemon: Daemon, args: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Yield the newest transactions, as many as were asked for."""
+    cursor, left = "", args.limit
+    while left > 0:
         page = daemon.get("/api/v1/transactions", limit=_PAGE, cursor=cursor, what=args.what)
-        items += page["items"]
+        yield from page["items"][:left]
+        left -= len(page["items"])
         cursor = page["nextCursor"] or ""
         if not cursor:
-            break
-    items = items[: args.limit]
+            return
+
+
+def _csv(daemon: Daemon, args: argparse.Namespace) -> int:
+    """Write the rows as they are in JSON, page by page: the list has no end by itself."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(_COLUMNS)
+    for each in _pages(daemon, args):
+        cells = (each[name] for name in _COLUMNS)
+        writer.writerow(
+            "; ".join(cell) if isinstance(cell, list) else "" if cell is None else cell for cell in cells
+        )
+    return 0
+
+
+def _list(daemon: Daemon, console: Console, args: argparse.Namespace) -> int:
+    items = list(_pages(daemon, args))
     rows = [
         (
             str(each["id"])[:12],
@@ -80,6 +109,8 @@ def _show(daemon: Daemon, console: Console, args: argparse.Namespace) -> int:
             found = daemon.get(f"/api/v1/transactions/{found['id']}", wait_s=20, confirmations=wanted)
     shown = {key: value for key, value in found.items() if value is not None and key != "id"}
     shown["spend"] = ", ".join(found["spend"])
+    if found["fee"] is not None:
+        shown["fee"] = short_amount(found["fee"])
     width = max(map(len, shown))
     lines = [f"{key:<{width}}  {clean(value)}" for key, value in shown.items() if value != ""]
     console.result(found, [found["id"], *lines])

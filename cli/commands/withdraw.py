@@ -16,5 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Be paid after a question."""
-    spend(Daemon(console), console, args, "/api/v1/market/withdraw", {})
+    done = spend(Daemon(console), console, args, "/api/v1/market/withdraw", {})
+    if done["quote"]["later"]:
+        console.hint(f"{done['quote']['later']} more wait to be divided: run it again.")
     return 0

@@ -37,7 +37,7 @@ class EditionRoutes:
             numbers = [each.edition_id for each in found.rows]
         else:
             held = await chain.tables.editions_held(account, limit=200)
-            numbers = [each.edition_id for each in held.rows]
+            numbers = [each.edition_id for each in held.rows if int.from_bytes(each.count)]
         items = [await self._edition(chain, int.from_bytes(each), account) for each in numbers]
         return Reply.ok({"items": items})
 

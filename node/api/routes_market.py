@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _ZERO = Account(bytes(20))
 _TERMS_MAX = 8
+_DIVIDED_MAX = 32
 _SHARED_MAX = 10_000
 """Tracks that one call adds up."""
 
@@ -238,17 +239,22 @@ class MarketRoutes:
 
     @route("POST", "/api/v1/market/withdraw", scope=Scope.WRITE_MUSIC)
     async def withdraw(self, ctx: ApiContext) -> Reply:
-        """Answer what dividing and paying out an account's earnings would do, and its code."""
+        """Answer what dividing and paying out an account's earnings would do, and its code.
+
+        At most 32 things are divided at once, those that bring most first; ``later`` counts the others.
+        """
         chain, account = self._chain.get(), self._account(ctx)
         await chain.catch_up()
+        waiting = [each for each in await self._waiting(chain, account) if each[3]]
+        waiting.sort(key=lambda each: each[3], reverse=True)
+        now, later = waiting[:_DIVIDED_MAX], waiting[_DIVIDED_MAX:]
         drafts: list[Draft] = []
         expected: dict[Account, int] = {}
-        for number, shares, currency, units, _, _ in await self._waiting(chain, account):
-            if units:
-                token = currency.token or _ZERO
-                _, title = await title_of(self._library, number)
-                drafts.append(chain.selling.settle(number, shares, token, title=title))
-                expected[token] = expected.get(token, 0) + units
+        for number, shares, currency, units, _, _ in now:
+            token = currency.token or _ZERO
+            _, title = await title_of(self._library, number)
+            drafts.append(chain.selling.settle(number, shares, token, title=title))
+            expected[token] = expected.get(token, 0) + units
         for row in await chain.tables.owed(account):
             token = Account(row.token)
             expected[token] = expected.get(token, 0) + int.from_bytes(row.owed)
@@ -257,7 +263,8 @@ class MarketRoutes:
             raise NotFoundError("nothing is owed to this account now: see 'marina earnings'")
         for token, units in paid.items():
             drafts.append(await chain.selling.withdraw(account, token, units))
-        return Reply.ok(await quote(self._chain, drafts, account, max_fee=max_fee(ctx)))
+        said = await quote(self._chain, drafts, account, max_fee=max_fee(ctx))
+        return Reply.ok({**said, "later": len(later)})
 
     def _account(self, ctx: ApiContext) -> Account:
         typed = ctx.body.text("account", None, bytes_max=64)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
-from chain.amount import format_amount, parse_amount
+from chain.amount import Currency, format_amount, parse_amount
 from chain.artifacts import encode_call
+from chain.contracts import ZERO
 from chain.draft import Draft
 from chain.journal import Transaction
 from marina.errors import MalformedError, NotFoundError, UsageError
@@ -23,19 +22,6 @@ from storage.identity.accounts import StoredAccount
 
 FAUCET_COINS = 10
 _WAIT_S_MAX = 50
-_CSV = (
-    "id",
-    "hash",
-    "status",
-    "confirmations",
-    "created_s",
-    "what",
-    "summary",
-    "account",
-    "spend",
-    "fee",
-    "reason",
-)
 
 
 class WalletRoutes:
@@ -104,17 +90,21 @@ class WalletRoutes:
 
     @route("GET", "/api/v1/wallet/balance", scope=Scope.ADMIN)
     async def balance(self, ctx: ApiContext) -> Reply:
-        """Answer what an account holds and what the ledger owes it, in every currency."""
-        chain = self._chain.get()
+        """Answer what an account holds and what the ledger owes it, in every currency.
+
+        On a chain whose contracts are not known yet that is the coin alone.
+        """
+        money = self._chain.money()
         account = self._account(ctx.query.text("account", None, bytes_max=64))
         items: list[dict[str, Any]] = []
-        for currency in await chain.currencies.all():
-            units = (
-                await chain.gateway.balance(account)
-                if currency.token is None
-                else await chain.currencies.balance(currency, account)
-            )
-            owed = await chain.selling.owed(account, currency.token or Account(bytes(20)))
+        for currency in await self._currencies():
+            owed = 0
+            if currency.token is None:
+                units = await money.gateway.balance(account)
+            else:
+                units = await self._chain.get().currencies.balance(currency, account)
+            if self._chain.has_contracts:
+                owed = await self._chain.get().selling.owed(account, currency.token or ZERO)
             items.append(
                 {
                     "symbol": currency.symbol,
@@ -122,17 +112,16 @@ class WalletRoutes:
                     "balance": format_amount(units, currency),
                     "units": str(units),
                     "owed": format_amount(owed, currency),
-                    "left_today": format_amount(await chain.guard.left(currency), currency),
+                    "left_today": format_amount(await money.guard.left(currency), currency),
                 }
             )
-        return Reply.ok({"account": account_text(account), "chain": chain.profile.name, "items": items})
+        return Reply.ok({"account": account_text(account), "chain": money.profile.name, "items": items})
 
     @route("POST", "/api/v1/wallet/send", scope=Scope.ADMIN)
     async def send(self, ctx: ApiContext) -> Reply:
         """Answer what sending an amount to somebody would do, and the code that confirms it."""
-        chain = self._chain.get()
         payer = self._account(ctx.body.text("account", None, bytes_max=64))
-        amount = parse_amount(ctx.body.text("amount", bytes_max=100), await chain.currencies.all())
+        amount = parse_amount(ctx.body.text("amount", bytes_max=100), await self._currencies())
         to = typed_account(ctx.body.text("to", bytes_max=64), self._chain)
         shown = format_amount(amount.value, amount.currency)
         summary = f"Send {shown} to {account_text(to)}"
@@ -156,11 +145,11 @@ class WalletRoutes:
     @route("POST", "/api/v1/wallet/faucet", scope=Scope.ADMIN)
     async def faucet(self, ctx: ApiContext) -> Reply:
         """Get coins of a development chain."""
-        chain = self._chain.get()
+        chain = self._chain.money()
         if chain.profile.name != "dev":
             raise UsageError(f"{chain.profile.name} gives no coins away: only the development chain does")
         account = self._account(ctx.body.text("account", None, bytes_max=64))
-        coin = chain.currencies.coin
+        coin = chain.coin
         amount = parse_amount(
             ctx.body.text("amount", f"{FAUCET_COINS}{coin.symbol}", bytes_max=100), (coin,), default=coin
         )
@@ -170,8 +159,8 @@ class WalletRoutes:
 
     @route("GET", "/api/v1/transactions", scope=Scope.ADMIN)
     async def transactions(self, ctx: ApiContext) -> Reply:
-        """Answer this node's transactions, the newest first, as JSON or CSV."""
-        chain = self._chain.get()
+        """Answer this node's transactions on the configured chain, the newest first."""
+        chain = self._chain.money()
         await chain.sender.load()
         page = PageQuery.read(ctx.query)
         what = ctx.query.text("what", "", bytes_max=64)
@@ -180,16 +169,18 @@ class WalletRoutes:
         except ValueError as err:
             raise BadRequestError("'cursor' is not one that this list gave") from err
         rows = await chain.journal.page(before=before, limit=page.limit)
-        items = [transaction_json(self._chain, row) for _, row in rows if row.what.startswith(what)]
-        if ctx.query.choice("format", ("json", "csv"), "json") == "csv":
-            return Reply.raw(_csv(items), "text/csv; charset=utf-8")
+        items = [
+            transaction_json(self._chain, row)
+            for _, row in rows
+            if row.chain_id == chain.profile.chain_id and row.what.startswith(what)
+        ]
         cursor = rows[-1][0].hex() if len(rows) == page.limit else None
         return Reply.page(Page(items, cursor))
 
     @route("GET", "/api/v1/transactions/{id}", scope=Scope.ADMIN)
     async def transaction(self, ctx: ApiContext) -> Reply:
         """Answer one transaction; with ``wait_s`` once it has ``confirmations``, or as it stands then."""
-        chain = self._chain.get()
+        chain = self._chain.money()
         await chain.sender.load()
         found = await self._find(ctx.params["id"])
         wait_s = ctx.query.whole("wait_s", 0, low=0, high=_WAIT_S_MAX)
@@ -197,23 +188,29 @@ class WalletRoutes:
             wanted = ctx.query.whole("confirmations", 1, low=1, high=1000)
             found = await chain.sender.wait(found.id, confirmations=wanted, timeout_s=wait_s)
             if found.block_number:
-                await chain.indexer.reached(found.block_number, timeout_s=wait_s)
+                await self._chain.reached(found.block_number, timeout_s=wait_s)
         return Reply.ok(transaction_json(self._chain, found))
 
     @route("POST", "/api/v1/transactions/{id}/cancel", scope=Scope.WALLET_SIGN)
     async def cancel(self, ctx: ApiContext) -> Reply:
         """Try to take a transaction back before it is mined."""
-        chain = self._chain.get()
+        chain = self._chain.money()
         await chain.sender.load()
         found = await self._find(ctx.params["id"])
         return Reply.ok(transaction_json(self._chain, await chain.sender.cancel(found.id)))
+
+    async def _currencies(self) -> tuple[Currency, ...]:
+        """Return what amounts can be in: the coin alone while no contracts are known."""
+        if not self._chain.has_contracts:
+            return (self._chain.money().coin,)
+        return await self._chain.get().currencies.all()
 
     def _account(self, typed: str | None) -> Account:
         wallet = self._chain.wallet
         return (wallet.default() if typed is None else wallet.find(typed)).account
 
     async def _find(self, typed: str) -> Transaction:
-        chain = self._chain.get()
+        chain = self._chain.money()
         wanted = typed.lower().removeprefix("0x")
         if len(wanted) < 6 or not all(char in "0123456789abcdef" for char in wanted):
             raise UsageError("give at least 6 digits of the transaction's id or hash: see 'marina tx'")
@@ -222,7 +219,9 @@ class WalletRoutes:
             rows = await chain.journal.page(before=before, limit=200)
             for _, row in rows:
                 hashes = [each.hash.hex() for each in row.attempts]
-                if any(each.startswith(wanted) for each in (row.id.hex(), *hashes)):
+                if row.chain_id == chain.profile.chain_id and any(
+                    each.startswith(wanted) for each in (row.id.hex(), *hashes)
+                ):
                     return row
             if len(rows) < 200:
                 raise NotFoundError("this node made no such transaction: see 'marina tx'")
@@ -258,15 +257,3 @@ def _account(each: StoredAccount) -> dict[str, Any]:
         "origin": each.origin,
         "index": each.index,
     }
-
-
-def _csv(items: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(_CSV)
-    for each in items:
-        cells = (each[name] for name in _CSV)
-        writer.writerow(
-            "; ".join(cell) if isinstance(cell, list) else "" if cell is None else cell for cell in cells
-        )
-    return text.getvalue().encode()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chain.draft import Draft
-from chain.market.offers import Offer, Terms
-from marina.errors import NetworkError
+from chain.market.offers import FOR_EVER, Offer, Terms
+from marina.errors import NetworkError, NotPermittedError
 from marina.ids import Account
 from node.chain.service import Chain
 
@@ -69,6 +69,8 @@ async def purchase(chain: Chain, order: Order) -> Purchase:
 
 async def _purchase(chain: Chain, order: Order, known: Terms | None) -> Purchase:
     offer = await chain.buying.choose(order.thing, order.term, order.kind, known=known)
+    if order.term is None and not order.is_renewal and known is None:
+        await _check_new(chain, offer, order.licensee)
     drafts = await chain.buying.purchase(
         offer,
         title=order.title,
@@ -80,3 +82,13 @@ async def _purchase(chain: Chain, order: Order, known: Terms | None) -> Purchase
         known=known,
     )
     return Purchase(offer, drafts, known is not None)
+
+
+async def _check_new(chain: Chain, offer: Offer, licensee: Account) -> None:
+    """Refuse what a licence without end opens already, under whichever offer and also through the release."""
+    held = await chain.offers.licence_for(offer.id, licensee, offer.kind)
+    if held is not None and held[1] == FOR_EVER:
+        raise NotPermittedError(
+            "a licence with no end already opens it: nothing to buy; name an offer with --term to buy it all "
+            "the same"
+        )

@@ -19,7 +19,7 @@ from chain.profiles import DEV_ENDPOINT, PROFILES, ChainProfile
 from chain.spending import Limits, SpendingGuard
 from chain.wallet import Wallet
 from marina.clock import Clock
-from marina.errors import MarinaError, NetworkError, UsageError
+from marina.errors import MarinaError, NetworkError, NotFoundError, UsageError
 from marina.ids import Account
 from node.chain.confirmations import Confirmations
 from node.health import CheckResult, Health
@@ -147,6 +147,15 @@ class ChainService:
         chain_id = self.profile.chain_id if self.profile else 0
         return self._home / "chain" / f"contracts-{chain_id}.json"
 
+    @property
+    def has_contracts(self) -> bool:
+        """Whether it is known where Marina's contracts are; errors as for ``get``, that one apart."""
+        try:
+            self.get()
+        except NotFoundError:
+            return False
+        return True
+
     def money(self) -> Money:
         """Return what pays, also before any contract is known.
 
@@ -186,6 +195,15 @@ class ChainService:
         if self._chain is None:
             self._chain = self._build()
         return self._chain
+
+    async def reached(self, block: int, *, timeout_s: float) -> None:
+        """Return once the index has a block; at once while no contracts are known.
+
+        Raises:
+            NetworkError: it had not within the time.
+        """
+        if self._chain is not None:
+            await self._chain.indexer.reached(block, timeout_s=timeout_s)
 
     def name_of(self, address: Account | None) -> str | None:
         """Return which of Marina's contracts has an address."""

@@ -57,6 +57,7 @@ async def quote(
     coin = chain.coin
     cap = None if max_fee is None else parse_amount(max_fee, (coin,), default=coin).value
     await chain.guard.check([each for draft in drafts for each in draft.spend])
+    await chain.sender.load()
     fees: int | None = 0
     left = cap
     rows: list[dict[str, Any]] = []
@@ -66,8 +67,10 @@ async def quote(
             fee_wei = await _fee(chain, draft, account, left, is_first=number == 0)
             left = None if left is None else max(0, left - fee_wei)
         fees = None if fees is None or fee_wei is None else fees + fee_wei
+        same = chain.journal.live_with(draft.key)
         rows.append(
             {
+                "under_way": None if same is None or not same.attempts else same.id.hex(),
                 "what": draft.what,
                 "summary": draft.summary,
                 "contract": service.name_of(draft.to),

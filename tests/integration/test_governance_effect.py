@@ -11,7 +11,7 @@ from governance.parameters import parse_change
 from governance.treasury import grant, mint_grant
 from marina.cid import cid_from_digest, cid_text
 from marina.ids import Account, account_text
-from tests.support.dao import ANVIL, COIN, dao_on_anvil, dao_on_devchain, make_devchain, send_raw
+from tests.support.dao import COIN, dao_on_anvil, dao_on_devchain, make_devchain, send_raw
 
 ARTIST = Account(b"\x42" * 20)
 LIST = cid_text(cid_from_digest(b"\x33" * 32))
@@ -41,12 +41,7 @@ async def world(template, tmp_path):
         yield made
 
 
-@pytest.fixture(
-    params=[
-        "devchain",
-        pytest.param("anvil", marks=pytest.mark.skipif(not ANVIL.exists(), reason="anvil is not installed")),
-    ]
-)
+@pytest.fixture(params=["devchain", "anvil"])
 async def any_world(request, template, tmp_path):
     if request.param == "anvil":
         async with dao_on_anvil() as made:
@@ -179,7 +174,6 @@ async def test_a_contract_that_answers_a_mebibyte_cannot_fill_the_memory(any_wor
     assert [each.title for each in effect.changes] == ["the protocol fee"]
 
 
-@pytest.mark.skipif(not ANVIL.exists(), reason="anvil is not installed")
 async def test_a_contract_that_never_ends_is_reported_as_failing():
     async with dao_on_anvil() as world:
         place = await deploy(world, "5b600056")  # JUMPDEST, JUMP to it

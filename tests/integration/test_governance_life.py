@@ -19,7 +19,7 @@ from governance.tally import Support, Tally, extended_deadline_s, quorum_of
 from governance.treasury import grant
 from marina.errors import UsageError
 from marina.ids import Account, account_text
-from tests.support.dao import ANVIL, COIN, World, dao_on_anvil, dao_on_devchain, make_devchain
+from tests.support.dao import COIN, World, dao_on_anvil, dao_on_devchain, make_devchain
 
 DAY_S = 86_400
 MMT = 10**18
@@ -39,12 +39,7 @@ async def world(template, tmp_path):
         yield made
 
 
-@pytest.fixture(
-    params=[
-        "devchain",
-        pytest.param("anvil", marks=pytest.mark.skipif(not ANVIL.exists(), reason="anvil is not installed")),
-    ]
-)
+@pytest.fixture(params=["devchain", "anvil"])
 async def any_world(request, template, tmp_path):
     if request.param == "anvil":
         async with dao_on_anvil() as made:

@@ -29,6 +29,10 @@ from storage.identity.vault_file import KdfCost
 from storage.kv import MemoryKv
 from tests.support.anvil import anvil
 
+pytestmark = pytest.mark.filterwarnings(
+    # httpx leaves the body of a request that is cancelled to the garbage collector.
+    "ignore:Async generator 'httpx._content.ByteStream:ResourceWarning"
+)
 COIN = 10**18
 UNIT = 10**6
 TOKEN_FILE = Path(__file__).parents[2] / "contracts/artifacts/fixtures/TestToken.json"

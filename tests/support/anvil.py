@@ -1,6 +1,6 @@
 """A real anvil node on a free port, with our contracts deployed by their plan, driven as users drive it.
 
-Skips where the binary is not there (``npm ci`` in ``contracts/`` brings it).
+Skips where the binary is not there (``npm ci`` in ``contracts/`` brings it), unless all must be tested.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from chain.artifacts import decode_result, encode_call
 from chain.contracts import ContractSet
 from chain.deployment import plan_deployment
 from marina.ids import Account, account_text, parse_account
+from tests.support.contract_tools import find_program
 from tests.support.daemons import free_port
 
-BINARIES = Path(__file__).parents[2] / "contracts/node_modules/@foundry-rs"
 START_S = 20.0
 MINED_S = 5.0
 GAS = hex(8_000_000)
@@ -106,12 +104,10 @@ def anvil(hardfork: str = "cancun") -> Iterator[Anvil]:
     Args:
         hardfork: rules of its EVM; the contracts are compiled for cancun.
     """
-    found = sorted(BINARIES.glob("anvil-*/bin/anvil"))
-    if not found:
-        pytest.skip("anvil is not installed: run npm ci in contracts/")
+    program = find_program("anvil")
     port = free_port()
     process = subprocess.Popen(
-        [str(found[0]), "--port", str(port), "--silent", "--hardfork", hardfork],
+        [str(program), "--port", str(port), "--silent", "--hardfork", hardfork],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -51,23 +52,32 @@ class Toolchain:
 
 def find_toolchain() -> Toolchain:
     """Return the toolchain: installed first where all must be tested, skipped where nobody needs it."""
-    everything = bool(os.environ.get("CI"))
     node = shutil.which("node")
     if node is None:
-        refuse = pytest.fail if everything else pytest.skip
         refuse("node is not installed: only those who change the contracts need it")
+    return Toolchain(Path(node), find_program("forge"))
+
+
+def find_program(name: str) -> Path:
+    """Return ``forge`` or ``anvil`` as npm brings it: installed first where all must be tested."""
     if not (CONTRACTS / "node_modules").is_dir():
-        if not everything:
-            pytest.skip("the compiler of the contracts is not installed: run npm ci in contracts/")
-        install()
-    found = sorted((CONTRACTS / "node_modules/@foundry-rs").glob("forge-*/bin/forge*"))
+        if not os.environ.get("CI"):
+            pytest.skip(f"{name} is not installed: run npm ci in contracts/")
+        _install()
+    found = sorted((CONTRACTS / "node_modules/@foundry-rs").glob(f"{name}-*/bin/{name}*"))
     if not found:
-        refuse = pytest.fail if everything else pytest.skip
-        refuse("npm has no forge for this machine: the contracts are tested on Linux, macOS and Windows")
-    return Toolchain(Path(node), found[0])
+        refuse(f"npm has no {name} for this machine: it has one for Linux, macOS and Windows")
+    return found[0]
 
 
-def install() -> None:
+def refuse(reason: str) -> NoReturn:
+    """Fail the test where all must be tested, or skip it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _install() -> None:
     """Install the packages of contracts/package-lock.json, or fail the tests with npm's own words."""
     npm = shutil.which("npm")
     if npm is None:

@@ -37,9 +37,9 @@ from governance.client import Dao
 from marina.clock import ManualClock, SystemClock
 from marina.ids import Account, account_text
 from storage.identity.typed_data import account_of_key, sign_digest
+from tests.support.contract_tools import find_program
 from tests.support.daemons import free_port
 
-ANVIL = Path(__file__).parents[2] / "contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"
 COIN = Currency("DEV", 18)
 _GAS = 12_000_000
 _FEE_WEI = 10 * 10**9
@@ -182,8 +182,8 @@ async def dao_on_devchain(template: Path, folder: Path) -> AsyncIterator[World]:
 @asynccontextmanager
 async def dao_on_anvil() -> AsyncIterator[World]:
     """Run anvil with the contracts deployed."""
-    port = free_port()
-    process = subprocess.Popen([str(ANVIL), "--port", str(port), "--silent"], stdin=subprocess.DEVNULL)
+    program, port = find_program("anvil"), free_port()
+    process = subprocess.Popen([str(program), "--port", str(port), "--silent"], stdin=subprocess.DEVNULL)
     rpc = pool(f"http://127.0.0.1:{port}", RpcConfig(tries_max=30))
     try:
         for key in (DEPLOYER_KEY, TREASURER_KEY, bytes(keccak(b"a stranger"))):
