@@ -97,10 +97,12 @@ def test_an_album_is_bought_once_and_both_makers_get_their_part_to_the_wei(stage
 def test_what_was_not_confirmed_is_not_sent(stage: Stage) -> None:
     track = stage.tracks[1]["id"]
     count = len(stage.listener.run("tx")["items"])
-    dry = stage.listener.run("buy", track, "--dry-run")
+    needless = stage.listener.try_run("buy", track, "--yes")
+    assert (needless.code, "already opens it" in needless.error) == (5, True), "the release is theirs"
+    dry = stage.listener.run("buy", track, "--term", "0", "--dry-run")
     assert (dry["dry_run"], dry["quote"]["spend"]) == (True, ["0.5 DEV"])
     assert "confirm" not in dry["quote"]
-    no = stage.listener.try_run("buy", track, is_json=False)
+    no = stage.listener.try_run("buy", track, "--term", "0", is_json=False)
     assert (no.code, "nothing was sent" in no.err) == (5, True), no
     slip = stage.listener.try_run("wallet", "send", STRANGER.replace("aaa", "aaA"), "1DEV", "--yes")
     assert (slip.code, "slip" in slip.error) == (2, True), slip
@@ -256,7 +258,7 @@ def test_a_chain_that_is_gone_stops_nothing_but_payments(stage: Stage, tmp_path:
     count = len(stage.listener.run("tx")["items"])
     stage.chain.kill()
     try:
-        gone = stage.listener.try_run("buy", track, "--yes", timeout_s=120)
+        gone = stage.listener.try_run("buy", track, "--term", "0", "--yes", timeout_s=120)
         assert (gone.code, "does not answer" in gone.error) == (7, True), gone
         assert stage.artist.run("play", track, "--url")["url"].startswith("http")
         assert stage.listener.run("find", "Second")["items"]
@@ -267,7 +269,7 @@ def test_a_chain_that_is_gone_stops_nothing_but_payments(stage: Stage, tmp_path:
         assert health["status"] == "degraded", health
     finally:
         stage.chain.start()
-    bought = stage.listener.run("buy", track, "--yes")
+    bought = stage.listener.run("buy", track, "--term", "0", "--yes")
     assert bought["transactions"][0]["status"] == "confirmed"
     assert len(stage.listener.run("tx")["items"]) == count + 1, "nothing of the failed one was kept"
 
