@@ -105,6 +105,7 @@ def _request(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
             "changes": args.set,
             "payments": args.pay,
             "calls": args.call,
+            "dry_run": args.dry_run,
         }
         return "propose", body
     return f"{_place(args.proposal)}/{args.action}", {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +22,7 @@ from node.api.reply import Reply
 from node.api.router import ApiContext, route
 from node.api.routes_wallet import max_fee, typed_account
 from node.api.scopes import Scope
+from node.chain.proposing import contract_name
 from node.chain.service import ChainService
 from node.chain.spending import quote
 
@@ -80,7 +80,7 @@ class ChainRoutes:
     async def state(self, ctx: ApiContext) -> Reply:
         """Answer what every view without arguments of a contract says, at one block."""
         chain = self._chain.get()
-        name = self._contract(ctx.params["contract"])
+        name = contract_name(ctx.params["contract"], chain.contracts)
         block = await chain.gateway.head()
         values: dict[str, Any] = {}
         for call in views(name, chain.contracts.named()[name]):
@@ -200,17 +200,6 @@ class ChainRoutes:
         wallet = self._chain.wallet
         return (wallet.default() if typed is None else wallet.find(typed)).account
 
-    def _contract(self, typed: str) -> str:
-        names = {name.lower(): name for name in self._chain.get().contracts.named()}
-        for name in list(names.values()):  # "registry", "licensing", "governor" are enough
-            names.setdefault(re.sub("^(marina|track|music)", "", name.lower()), name)
-        found = names.get(typed.lower())
-        if found is None:
-            raise UsageError(
-                f"{typed[:40]!r} is no contract of Marina: choose {', '.join(dict.fromkeys(names.values()))}"
-            )
-        return found
-
     def _typed(self, ctx: ApiContext) -> ContractCall:
         """Return the call of ``contract`` (a name or an address), ``function`` and ``arguments``."""
         contract = ctx.body.text("contract", bytes_max=64)
@@ -220,7 +209,7 @@ class ChainRoutes:
             address = typed_account(contract, self._chain)
             name = next((each for each, place in named.items() if place == address), None)
         else:
-            name = self._contract(contract)
+            name = contract_name(contract, self._chain.get().contracts)
             address = named[name]
         if abi_text is not None:
             abi = parse_abi(abi_text)

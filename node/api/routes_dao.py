@@ -134,7 +134,7 @@ class DaoRoutes:
         """Answer what proposing would do, and its code.
 
         ``changes`` are like ``fee=5%``, ``payments`` like ``400MMT=0x…``; ``text`` is the whole text, kept
-        by this node under its CID, or ``text_cid`` names one.
+        by this node under its CID, or ``text_cid`` names one; with ``dry_run`` it is not kept.
         """
         from governance.description import make_description
 
@@ -152,7 +152,7 @@ class DaoRoutes:
         )
         draft = await chain.dao_actions.propose(account, description, calls)
         said = await quote(self._chain, [draft], account, max_fee=max_fee(ctx))
-        if cid is not None and block is not None:
+        if cid is not None and block is not None and not ctx.body.flag("dry_run"):
             await self._shared.publish(cid, block)
         return Reply.ok({**said, "text_cid": None if cid is None else cid_text(cid)})
 
