@@ -63,7 +63,10 @@ def find_program(name: str) -> Path:
     if not (CONTRACTS / "node_modules").is_dir():
         if not os.environ.get("CI"):
             pytest.skip(f"{name} is not installed: run npm ci in contracts/")
-        _install()
+        try:
+            install()
+        except RuntimeError as err:
+            pytest.fail(str(err))
     found = sorted((CONTRACTS / "node_modules/@foundry-rs").glob(f"{name}-*/bin/{name}*"))
     if not found:
         refuse(f"npm has no {name} for this machine: it has one for Linux, macOS and Windows")
@@ -77,11 +80,17 @@ def refuse(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _install() -> None:
-    """Install the packages of contracts/package-lock.json, or fail the tests with npm's own words."""
+def install() -> None:
+    """Install the packages of contracts/package-lock.json, unless they are there.
+
+    Raises:
+        RuntimeError: npm is not installed, or in its own words why it did not.
+    """
+    if (CONTRACTS / "node_modules").is_dir():
+        return
     npm = shutil.which("npm")
     if npm is None:
-        pytest.fail("npm is not installed, so the contracts cannot be tested")
+        raise RuntimeError("npm is not installed, so the contracts cannot be tested")
     done = subprocess.run(
         [npm, "ci", "--no-audit", "--no-fund"],
         cwd=CONTRACTS,
@@ -92,4 +101,4 @@ def _install() -> None:
         check=False,
     )
     if done.returncode != 0:
-        pytest.fail(f"npm ci failed in contracts/: {done.stderr[-2000:]}")
+        raise RuntimeError(f"npm ci failed in contracts/: {done.stderr[-2000:]}")

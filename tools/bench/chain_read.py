@@ -26,7 +26,8 @@ from marina.secret import Secret
 from storage.identity.binding import DEFAULT_SCOPES, decode_binding, issue_binding, verify_binding
 from storage.identity.device import DeviceKey
 from storage.kv import LevelKv
-from tests.support.anvil import BINARIES, Anvil, anvil
+from tests.support.anvil import Anvil, anvil
+from tests.support.contract_tools import install
 from tools.bench.child import ROOT
 from tools.bench.report import BINDING, INDEXING, LICENCE_CHECK, READ_WEB3, Measurement, not_measured
 from tools.bench.scale import Bench
@@ -38,13 +39,15 @@ _PER_BLOCK = 25
 def measure(bench: Bench) -> Iterator[Measurement]:
     """Give the four numbers."""
     yield _indexing(bench)
-    if sorted(BINARIES.glob("anvil-*/bin/anvil")):
+    try:
+        install()
+    except RuntimeError as err:
+        yield from not_measured((READ_WEB3, LICENCE_CHECK), str(err))
+    else:
         with anvil() as node:
             yield from trio.run(
                 functools.partial(_reads, node, bench.count(1000, least=200)), strict_exception_groups=True
             )
-    else:
-        yield from not_measured((READ_WEB3, LICENCE_CHECK), "anvil is not installed: npm ci in contracts/")
     yield _bindings(bench.count(6000, least=1000))
 
 
