@@ -4,6 +4,7 @@
 
     seed ── BIP-32 secp256k1  m/44'/60'/0'/0/0 ──► account key (any Ethereum wallet finds the same)
       └──── SLIP-10 ed25519   m/7741'/0'/0'    ──► content root, of which all track keys are made
+      │                                             └──HKDF──► X25519 key of a guardian or delegate
       └──── SLIP-10 ed25519   m/7741'/1'/0'    ──► backup key ──HKDF──► X25519 key of backups
 
 Source: BIP-32, BIP-44, SLIP-10 (package ``slip10``), RFC 5869, RFC 7748.
@@ -63,6 +64,17 @@ def backup_private_key(backup_key: Secret[bytes]) -> X25519PrivateKey:
     info = encode(["marina/v1", "backup-x25519"])
     return X25519PrivateKey.from_private_bytes(
         HKDF(hashes.SHA256(), KEY_BYTES, None, info).derive(backup_key.reveal())
+    )
+
+
+def key_holder_key(content_root: Secret[bytes]) -> X25519PrivateKey:
+    """Return the X25519 key with which a guardian or delegate opens what is sealed to it.
+
+    From the words, so that a guardian who comes back from them has lost nothing: HKDF-SHA256, no salt.
+    """
+    info = encode(["marina/v1", "key-holder-x25519"])
+    return X25519PrivateKey.from_private_bytes(
+        HKDF(hashes.SHA256(), KEY_BYTES, None, info).derive(content_root.reveal())
     )
 
 

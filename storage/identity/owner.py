@@ -12,6 +12,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from marina.clock import Clock
 from marina.errors import DamagedError, MalformedError, NotFoundError
 from marina.ids import Account, account_text
@@ -26,7 +28,7 @@ from storage.identity.binding import (
     decode_binding,
     issue_binding,
 )
-from storage.identity.derive import backup_private_key, derive_keys
+from storage.identity.derive import backup_private_key, derive_keys, key_holder_key
 from storage.identity.device import DeviceKey, create_device, load_device
 from storage.identity.keystore import export_keystore_v3
 from storage.identity.private_file import read_private, write_private
@@ -230,6 +232,10 @@ class Owner:
     def content_root(self) -> Secret[bytes]:
         """Return the 32-byte root of all track keys; VaultLockedError while locked."""
         return self._vault.get(_ITEM_CONTENT)
+
+    def key_holder_key(self) -> X25519PrivateKey:
+        """Return the key that opens shares sealed to this owner; VaultLockedError while locked."""
+        return key_holder_key(self.content_root())
 
     def backup_key(self) -> Secret[bytes]:
         """Return the 32-byte key that opens backups; VaultLockedError while locked."""
