@@ -147,7 +147,7 @@ def join_key(box: Keybox, name: KeyName, shares: Mapping[int, Secret[bytes]]) ->
         shares: share by x, at least k.
 
     Raises:
-        DamagedError: the keybox is of another track, a share does not fit its commitment, or they are too few.
+        DamagedError: the keybox is of another track, a share does not fit it, or they are too few.
         FraudError: all fit, and yet the key is not the committed one.
     """
     if (box.track_id, box.tier) != (name.track_id, name.tier):
