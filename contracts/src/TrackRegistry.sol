@@ -32,6 +32,20 @@ contract TrackRegistry is ERC721, EIP712, IERC2981, IERC4906 {
         Split[] splits;
     }
 
+    /// @notice A tier's keybox, as it is anchored.
+    /// @param id the track or release.
+    /// @param tier 0 to 2.
+    /// @param digest sha256 of the keybox's block.
+    /// @param epoch above the last one.
+    /// @param finality 0 one block, 1 safe, 2 finalized.
+    struct Anchor {
+        bytes32 id;
+        uint8 tier;
+        bytes32 digest;
+        uint32 epoch;
+        uint8 finality;
+    }
+
     /// @notice Keys are kept for this many tiers: 0 preview, 1 stream, 2 original.
     uint8 public constant TIERS = 3;
 
@@ -273,16 +287,17 @@ contract TrackRegistry is ERC721, EIP712, IERC2981, IERC4906 {
     /// @param epoch above the last one.
     /// @param finality 0 one block, 1 safe, 2 finalized.
     function anchorKeybox(bytes32 id, uint8 tier, bytes32 digest, uint32 epoch, uint8 finality) external {
-        address owner = _requireOwner(id);
-        if (owner != msg.sender && !_writers[id][owner][msg.sender]) revert NotAllowed(msg.sender);
-        if (tier >= TIERS || finality > FINALITY_MAX || digest == 0) revert OutOfBounds();
-        uint256 meta = _meta[id];
-        uint256 epochAt = EPOCH_AT + uint256(tier) * 32;
-        uint32 current = uint32(meta >> epochAt);
-        if (epoch <= current) revert StaleEpoch(current);
-        _meta[id] = _with(_with(meta, epochAt, 32, epoch), FINALITY_AT + uint256(tier) * 8, 8, finality);
-        _keyboxDigests[id][tier] = digest;
-        emit KeyboxAnchored(id, tier, digest, epoch, finality);
+        _anchor(Anchor(id, tier, digest, epoch, finality));
+    }
+
+    /// @notice Anchor the keyboxes of a whole release, or any others, at once; all of them or none.
+    /// @param anchors which, at most three for each registration of a full batch.
+    function anchorKeyboxes(Anchor[] calldata anchors) external {
+        uint256 count = anchors.length;
+        if (count > BATCH_MAX * TIERS) revert OutOfBounds();
+        for (uint256 i; i < count; ++i) {
+            _anchor(anchors[i]);
+        }
     }
 
     /// @notice Let an account anchor keyboxes: the artist's own node, a label, an heir. Ends with a transfer.
@@ -460,6 +475,20 @@ contract TrackRegistry is ERC721, EIP712, IERC2981, IERC4906 {
         emit Registered(
             id, artist, registration.releaseId, registration.contentDigest, registration.royaltyBps, registration.splits
         );
+    }
+
+    function _anchor(Anchor memory anchor) private {
+        (bytes32 id, uint256 tier) = (anchor.id, anchor.tier);
+        address owner = _requireOwner(id);
+        if (owner != msg.sender && !_writers[id][owner][msg.sender]) revert NotAllowed(msg.sender);
+        if (tier >= TIERS || anchor.finality > FINALITY_MAX || anchor.digest == 0) revert OutOfBounds();
+        uint256 meta = _meta[id];
+        uint256 epochAt = EPOCH_AT + tier * 32;
+        uint32 current = uint32(meta >> epochAt);
+        if (anchor.epoch <= current) revert StaleEpoch(current);
+        _meta[id] = _with(_with(meta, epochAt, 32, anchor.epoch), FINALITY_AT + tier * 8, 8, anchor.finality);
+        _keyboxDigests[id][tier] = anchor.digest;
+        emit KeyboxAnchored(id, anchor.tier, anchor.digest, anchor.epoch, anchor.finality);
     }
 
     function _requireOwner(bytes32 id) private view returns (address owner) {

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Fixture} from "./Fixture.sol";
 import {MusicLicensing} from "../src/MusicLicensing.sol";
+import {TrackRegistry} from "../src/TrackRegistry.sol";
 
 /// @notice What transactions cost, as a chain counts it: isolated, so that every call is a transaction of its own with
 /// cold storage and 21,000 gas of its own.
@@ -75,6 +76,18 @@ contract GasTest is Fixture {
         vm.prank(artist);
         registry.anchorKeybox(id, 1, keccak256("keybox"), 1, 0);
         assertLe(vm.snapshotGasLastCall("anchor keybox"), 60_000);
+    }
+
+    function test_gasOfAnchoringAnAlbum() public {
+        TrackRegistry.Anchor[] memory batch = new TrackRegistry.Anchor[](20);
+        for (uint256 i; i < 10; ++i) {
+            bytes32 track = registerTrack(artist, 10 + i);
+            batch[2 * i] = TrackRegistry.Anchor(track, 1, keccak256("stream"), 1, 0);
+            batch[2 * i + 1] = TrackRegistry.Anchor(track, 2, keccak256("original"), 1, 0);
+        }
+        vm.prank(artist);
+        registry.anchorKeyboxes(batch);
+        assertLe(vm.snapshotGasLastCall("anchor 20 keyboxes of 10 tracks"), 700_000);
     }
 
     function test_gasOfARefund() public {

@@ -120,6 +120,8 @@ contract RegistryChangesTest is Fixture {
             refused(who);
             registry.anchorKeybox(id, 0, bytes32(uint256(1)), 1, 0);
             refused(who);
+            registry.anchorKeyboxes(anchors(id));
+            refused(who);
             registry.setKeyboxWriter(id, who, true);
         }
         refused(artist);
@@ -204,6 +206,87 @@ contract RegistryChangesTest is Fixture {
         registry.anchorKeybox(id, 0, 0, 1, 0);
         vm.expectRevert(TrackRegistry.OutOfBounds.selector);
         registry.keybox(id, 3);
+    }
+
+    function anchors(bytes32 other) private view returns (TrackRegistry.Anchor[] memory made) {
+        made = new TrackRegistry.Anchor[](3);
+        made[0] = TrackRegistry.Anchor(id, 1, bytes32(uint256(7)), 1, 0);
+        made[1] = TrackRegistry.Anchor(id, 2, bytes32(uint256(8)), 4, 1);
+        made[2] = TrackRegistry.Anchor(other, 1, bytes32(uint256(9)), 2, 2);
+    }
+
+    function test_anOwnerAnchorsManyKeyboxesAtOnce() public {
+        bytes32 other = registerTrack(artist, 2);
+        TrackRegistry.Anchor[] memory batch = anchors(other);
+        for (uint256 i; i < batch.length; ++i) {
+            vm.expectEmit(address(registry));
+            emit TrackRegistry.KeyboxAnchored(
+                batch[i].id, batch[i].tier, batch[i].digest, batch[i].epoch, batch[i].finality
+            );
+        }
+        vm.prank(artist);
+        registry.anchorKeyboxes(batch);
+        for (uint256 i; i < batch.length; ++i) {
+            (bytes32 digest, uint32 epoch, uint8 finality) = registry.keybox(batch[i].id, batch[i].tier);
+            assertEq(digest, batch[i].digest);
+            assertEq(epoch, batch[i].epoch);
+            assertEq(finality, batch[i].finality);
+        }
+    }
+
+    function test_aBatchIsAnchoredWholeOrNotAtAll() public {
+        bytes32 foreign = registerTrack(listener, 2);
+        refused(artist);
+        registry.anchorKeyboxes(anchors(foreign));
+        (bytes32 digest, uint32 epoch,) = registry.keybox(id, 1);
+        assertEq(digest, 0);
+        assertEq(epoch, 0);
+        TrackRegistry.Anchor[] memory batch = anchors(id);
+        vm.startPrank(artist);
+        registry.anchorKeyboxes(batch);
+        vm.expectRevert(abi.encodeWithSelector(TrackRegistry.StaleEpoch.selector, 2));
+        registry.anchorKeyboxes(batch);
+    }
+
+    function test_aBatchHasThreeAnchorsForEachRegistration() public {
+        TrackRegistry.Anchor[] memory batch = new TrackRegistry.Anchor[](193);
+        for (uint256 i; i < batch.length; ++i) {
+            batch[i] = TrackRegistry.Anchor(id, 1, bytes32(uint256(1)), uint32(i + 1), 0);
+        }
+        vm.startPrank(artist);
+        vm.expectRevert(TrackRegistry.OutOfBounds.selector);
+        registry.anchorKeyboxes(batch);
+        assembly {
+            mstore(batch, 192)
+        }
+        registry.anchorKeyboxes(batch);
+        (, uint32 epoch,) = registry.keybox(id, 1);
+        assertEq(epoch, 192);
+    }
+
+    /// @notice One or many, an anchor is refused and kept by the same rules.
+    function test_aBatchOfOneIsTheSameAsOne(uint8 tier, bytes32 digest, uint32 epoch, uint8 finality, uint8 who)
+        public
+    {
+        (tier, finality) = (tier % 4, finality % 4);
+        address caller = [artist, mixer, listener][who % 3];
+        vm.prank(artist);
+        registry.setKeyboxWriter(id, mixer, true);
+        TrackRegistry.Anchor[] memory batch = new TrackRegistry.Anchor[](1);
+        batch[0] = TrackRegistry.Anchor(id, tier, digest, epoch, finality);
+        bytes32 one = outcome(caller, tier, abi.encodeCall(registry.anchorKeybox, (id, tier, digest, epoch, finality)));
+        bytes32 many = outcome(caller, tier, abi.encodeCall(registry.anchorKeyboxes, (batch)));
+        assertEq(one, many);
+    }
+
+    /// @notice Return a digest of what a call answers and leaves behind, and take it back.
+    function outcome(address caller, uint8 tier, bytes memory data) private returns (bytes32 whole) {
+        uint256 before = vm.snapshotState();
+        vm.prank(caller);
+        (bool done, bytes memory answer) = address(registry).call(data);
+        (bytes32 digest, uint32 epoch, uint8 finality) = registry.keybox(id, tier % 3);
+        whole = keccak256(abi.encode(done, answer, digest, epoch, finality));
+        vm.revertToState(before);
     }
 
     /// @notice All small values share one slot: none may touch another.
