@@ -225,6 +225,20 @@ class Gateway:
                 "endpoints tell different things about a failed transaction: it is looked at again"
             )
 
+    async def agreed_call(self, to: Account, data: bytes, *, block: int, gas: int) -> Any:
+        """Return what a call answers at a block, unchecked, as the chain's quorum of endpoints says it.
+
+        Raises:
+            EndpointsDisagreeError: they differ.
+            RevertedError: the contract refuses it.
+            RpcError: the endpoint refuses it, or it needs more gas.
+        """
+        message = {"to": account_text(to), "data": "0x" + data.hex(), "gas": hex(gas)}
+        (answer,) = await self.rpc.agreed_batch([("eth_call", [message, hex(block)])], quorum=self._quorum)
+        if isinstance(answer, RpcError):
+            raise (reverted(answer) if is_revert(answer) else answer) from answer
+        return answer
+
     @property
     def _quorum(self) -> int:
         """How many endpoints prove something; one that is configured alone is believed alone."""

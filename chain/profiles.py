@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from marina.errors import UsageError
+from marina.ids import Account
 
 GWEI = 10**9
 
@@ -24,6 +25,7 @@ class ChainProfile:
         symbol: of the native coin.
         quorum: endpoints that must agree where keys are released.
         block_s: usual seconds between blocks.
+        ens_registry: contract that knows names like ``alice.eth``; None where there are no such names.
     """
 
     name: str
@@ -34,8 +36,10 @@ class ChainProfile:
     symbol: str
     quorum: int
     block_s: float
+    ens_registry: Account | None = None
 
 
+ENS = Account(bytes.fromhex("00000000000C2E074eC69A0dFb2997BA6C7d2e1e"))
 DEV_ENDPOINT = "http://127.0.0.1:8545"
 PROFILES = {
     each.name: each
@@ -43,7 +47,7 @@ PROFILES = {
         # One operator and no consensus: what it says is final, and one endpoint is all there is.
         ChainProfile("dev", 31337, 1, 1, 10 * GWEI, "DEV", 1, 1.0),
         # Twelve blocks are what exchanges ask for; 0.01 gwei passes in quiet blocks.
-        ChainProfile("ethereum", 1, 12, GWEI // 100, 20 * GWEI, "ETH", 2, 12.0),
+        ChainProfile("ethereum", 1, 12, GWEI // 100, 20 * GWEI, "ETH", 2, 12.0, ENS),
         # Polygon's nodes drop transactions below a tip of 25 gwei; re-orgs of several blocks happen.
         ChainProfile("polygon", 137, 64, 25 * GWEI, 2_000 * GWEI, "POL", 2, 2.0),
         ChainProfile("polygon-amoy", 80002, 16, 25 * GWEI, 2_000 * GWEI, "POL", 2, 2.0),

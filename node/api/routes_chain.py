@@ -20,7 +20,7 @@ from marina.errors import MarinaError, UsageError
 from marina.ids import Account, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
-from node.api.routes_wallet import max_fee, typed_account
+from node.api.routes_wallet import TYPED_BYTES_MAX, local_account, max_fee, typed_account
 from node.api.scopes import Scope
 from node.chain.proposing import contract_name
 from node.chain.service import ChainService
@@ -125,8 +125,9 @@ class ChainRoutes:
     async def deploy(self, ctx: ApiContext) -> Reply:
         """Answer what deploying the whole contract set would do and where it would be, and its code."""
         money, deployer = self._chain.money(), self._account(ctx)
-        holder = ctx.body.text("holder", None, bytes_max=64)
-        genesis = deployer if holder is None else typed_account(holder, self._chain)
+        holder = ctx.body.text("holder", None, bytes_max=TYPED_BYTES_MAX)
+        names: dict[str, Account] = {}
+        genesis = deployer if holder is None else await typed_account(holder, self._chain, names)
         first = await money.gateway.nonce(deployer, "pending")
         plan = plan_deployment(deployer, first, genesis)
         drafts = [
@@ -141,7 +142,7 @@ class ChainRoutes:
             )
             for number, step in enumerate(plan.steps, start=1)
         ]
-        said = await quote(self._chain, drafts, deployer, max_fee=max_fee(ctx))
+        said = await quote(self._chain, drafts, deployer, max_fee=max_fee(ctx), names=names)
         for row in said["transactions"]:
             del row["data"]  # 100 KB of code that nobody reads
         return Reply.ok({**said, "contracts": _names(plan.contracts)})
@@ -154,7 +155,7 @@ class ChainRoutes:
             raise UsageError("'contracts' must name every contract and its address")
         keys = dict(zip(_names(_EMPTY), asdict(_EMPTY), strict=True))
         try:
-            places = {keys[name]: typed_account(str(text), self._chain) for name, text in given.items()}
+            places = {keys[name]: local_account(str(text), self._chain) for name, text in given.items()}
             contracts = ContractSet(**places)
         except (KeyError, TypeError) as err:
             raise UsageError(f"'contracts' must name exactly {', '.join(keys)}") from err
@@ -206,7 +207,7 @@ class ChainRoutes:
         abi_text = ctx.body.text("abi", None, bytes_max=600_000)
         named = self._chain.get().contracts.named()
         if contract.startswith("0x"):
-            address = typed_account(contract, self._chain)
+            address = local_account(contract, self._chain)
             name = next((each for each, place in named.items() if place == address), None)
         else:
             name = contract_name(contract, self._chain.get().contracts)

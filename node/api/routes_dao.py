@@ -10,7 +10,7 @@ from marina.errors import NotFoundError, UsageError
 from marina.ids import Account, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
-from node.api.routes_wallet import max_fee, typed_account
+from node.api.routes_wallet import TYPED_BYTES_MAX, local_account, max_fee, typed_account
 from node.api.scopes import Scope
 from node.chain.proposing import CALLS_MAX, parse_calls, text_of
 from node.chain.service import ChainService
@@ -61,7 +61,7 @@ class DaoRoutes:
     @route("GET", "/api/v1/dao/voters/{account}", scope=Scope.READ_MUSIC)
     async def voter(self, ctx: ApiContext) -> Reply:
         """Answer what an account holds and votes with, and how it voted, the newest votes first."""
-        chain, account = self._chain.get(), typed_account(ctx.params["account"], self._chain)
+        chain, account = self._chain.get(), await typed_account(ctx.params["account"], self._chain)
         await chain.try_catch_up()
         cast = await chain.tables.votes_by(account, limit=_VOTES_PAGE_MAX)
         rows = sorted(cast.rows, key=lambda row: row.cast_s, reverse=True)
@@ -183,10 +183,11 @@ class DaoRoutes:
     async def delegate(self, ctx: ApiContext) -> Reply:
         """Answer what delegating all MMT of an account would do, and its code."""
         account = self._payer(ctx)
-        typed = ctx.body.text("to", bytes_max=64)
-        to = account if typed == "self" else typed_account(typed, self._chain)
+        typed = ctx.body.text("to", bytes_max=TYPED_BYTES_MAX)
+        names: dict[str, Account] = {}
+        to = account if typed == "self" else await typed_account(typed, self._chain, names)
         draft = await self._chain.get().dao_actions.delegate(account, to)
-        return Reply.ok(await quote(self._chain, [draft], account, max_fee=max_fee(ctx)))
+        return Reply.ok(await quote(self._chain, [draft], account, max_fee=max_fee(ctx), names=names))
 
     @route("GET", "/api/v1/dao/treasury", scope=Scope.READ_MUSIC)
     async def treasury(self, ctx: ApiContext) -> Reply:  # noqa: ARG002 - a handler's signature
@@ -226,7 +227,7 @@ class DaoRoutes:
             raw=ctx.body.raw().get("calls"),
             currencies=await chain.currencies.all(),
             contracts=chain.contracts,
-            account_of=lambda typed: typed_account(typed, self._chain),
+            account_of=lambda typed: local_account(typed, self._chain),
         )
 
     async def _standing(self, account: Account) -> dict[str, Any]:

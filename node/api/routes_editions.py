@@ -9,7 +9,7 @@ from marina.errors import UsageError
 from marina.ids import Account
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
-from node.api.routes_wallet import max_fee, typed_account
+from node.api.routes_wallet import TYPED_BYTES_MAX, max_fee, typed_account
 from node.api.scopes import Scope
 from node.chain.service import Chain, ChainService
 from node.chain.spending import quote
@@ -65,23 +65,25 @@ class EditionRoutes:
         """Answer what giving pieces of an edition away would do, and its code."""
         chain, artist = self._chain.get(), self._account(ctx)
         number = _number(ctx.params["number"])
-        to = typed_account(ctx.body.text("to", bytes_max=64), self._chain)
+        names: dict[str, Account] = {}
+        to = await typed_account(ctx.body.text("to", bytes_max=TYPED_BYTES_MAX), self._chain, names)
         _, title = await title_of(self._library, (await chain.editions.get(number)).track)
         count = ctx.body.whole("count", 1, low=1, high=2**32 - 1)
         draft = await chain.editions.mint(number, to=to, count=count, title=title)
-        return Reply.ok(await quote(self._chain, [draft], artist, max_fee=max_fee(ctx)))
+        return Reply.ok(await quote(self._chain, [draft], artist, max_fee=max_fee(ctx), names=names))
 
     @route("POST", "/api/v1/editions/{number}/buy", scope=Scope.READ_MUSIC)
     async def buy_edition(self, ctx: ApiContext) -> Reply:
         """Answer what buying pieces of an edition would do, and its code."""
         chain, payer = self._chain.get(), self._account(ctx)
         number = _number(ctx.params["number"])
-        receiver = ctx.body.text("to", None, bytes_max=64)
-        to = payer if receiver is None else typed_account(receiver, self._chain)
+        receiver = ctx.body.text("to", None, bytes_max=TYPED_BYTES_MAX)
+        names: dict[str, Account] = {}
+        to = payer if receiver is None else await typed_account(receiver, self._chain, names)
         _, title = await title_of(self._library, (await chain.editions.get(number)).track)
         count = ctx.body.whole("count", 1, low=1, high=2**32 - 1)
         drafts = await chain.editions.buy(number, count=count, to=to, payer=payer, title=title)
-        return Reply.ok(await quote(self._chain, drafts, payer, max_fee=max_fee(ctx)))
+        return Reply.ok(await quote(self._chain, drafts, payer, max_fee=max_fee(ctx), names=names))
 
     def _account(self, ctx: ApiContext) -> Account:
         typed = ctx.body.text("account", None, bytes_max=64)

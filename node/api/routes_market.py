@@ -14,7 +14,7 @@ from marina.ids import Account, ReleaseId, account_text, release_text
 from node.api.errors import BadRequestError
 from node.api.reply import Page, PageQuery, Reply
 from node.api.router import ApiContext, route
-from node.api.routes_wallet import max_fee, typed_account
+from node.api.routes_wallet import TYPED_BYTES_MAX, max_fee, typed_account
 from node.api.scopes import Scope
 from node.chain.purchase import Order, purchase
 from node.chain.service import Chain, ChainService
@@ -47,7 +47,9 @@ class MarketRoutes:
         """
         chain, artist = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
-        splits = parse_splits(ctx.body.texts("splits", items_max=32, bytes_max=128), artist, self._chain)
+        names: dict[str, Account] = {}
+        shares = ctx.body.texts("splits", items_max=32, bytes_max=128)
+        splits = await parse_splits(shares, artist, self._chain, names)
         royalty_bps = ctx.body.whole("royalty_bps", 0, low=0, high=5_000)
         things = things_of(thing, with_tracks=True)
         drafts = list(await chain.selling.register(things, splits, royalty_bps=royalty_bps, artist=artist))
@@ -55,7 +57,7 @@ class MarketRoutes:
         for each in things:
             if each.release is not None:
                 drafts += await self._priced(ctx, each.id, "track_terms", each.title)
-        return Reply.ok(await quote(self._chain, drafts, artist, max_fee=max_fee(ctx)))
+        return Reply.ok(await quote(self._chain, drafts, artist, max_fee=max_fee(ctx), names=names))
 
     @route("POST", "/api/v1/market/price", scope=Scope.WRITE_MUSIC)
     async def price(self, ctx: ApiContext) -> Reply:
@@ -76,12 +78,14 @@ class MarketRoutes:
         chain, artist = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
         await chain.offers.owned(thing.id, artist)
-        parts = parse_splits(ctx.body.texts("splits", items_max=32, bytes_max=128), artist, self._chain)
+        names: dict[str, Account] = {}
+        shares = ctx.body.texts("splits", items_max=32, bytes_max=128)
+        parts = await parse_splits(shares, artist, self._chain, names)
         drafts = [
             chain.selling.share(each.id, parts, title=each.title)
             for each in things_of(thing, with_tracks=True)
         ]
-        return Reply.ok(await quote(self._chain, drafts, artist, max_fee=max_fee(ctx)))
+        return Reply.ok(await quote(self._chain, drafts, artist, max_fee=max_fee(ctx), names=names))
 
     @route("GET", "/api/v1/market/{target}/terms", scope=Scope.READ_MUSIC)
     async def terms(self, ctx: ApiContext) -> Reply:
@@ -131,8 +135,9 @@ class MarketRoutes:
         thing = await self._named(ctx)
         term = ctx.body.whole("term", None, low=0, high=255)
         kind = {"stream": 1, "download": 2}.get(ctx.body.choice("kind", ("any", "stream", "download"), "any"))
-        receiver = ctx.body.text("to", None, bytes_max=64)
-        licensee = payer if receiver is None else typed_account(receiver, self._chain)
+        receiver = ctx.body.text("to", None, bytes_max=TYPED_BYTES_MAX)
+        names: dict[str, Account] = {}
+        licensee = payer if receiver is None else await typed_account(receiver, self._chain, names)
         order = Order(
             thing=thing.id,
             title=thing.title,
@@ -146,7 +151,12 @@ class MarketRoutes:
         )
         bought = await purchase(chain, order)
         said = await quote(
-            self._chain, bought.drafts, payer, max_fee=max_fee(ctx), is_offline=bought.is_offline
+            self._chain,
+            bought.drafts,
+            payer,
+            max_fee=max_fee(ctx),
+            is_offline=bought.is_offline,
+            names=names,
         )
         return Reply.ok({**said, "id": thing.text, "title": thing.title, "offer": _offer(bought.offer)})
 
@@ -181,9 +191,7 @@ class MarketRoutes:
             rows = await chain.tables.licences_for(thing.id, cursor=page.cursor or None, limit=limit)
         else:
             typed = ctx.query.text("account", None, bytes_max=64)
-            account = (
-                self._chain.wallet.default().account if typed is None else typed_account(typed, self._chain)
-            )
+            account = await self._whose(typed)
             rows = await chain.tables.licences_of(account, cursor=page.cursor or None, limit=limit)
         now_s = await chain.reader.time_s()
         items = []
@@ -212,7 +220,7 @@ class MarketRoutes:
         """Answer what an account's music has earned, what waits to be divided, and what it may withdraw."""
         chain = self._chain.get()
         typed = ctx.query.text("account", None, bytes_max=64)
-        account = self._chain.wallet.default().account if typed is None else typed_account(typed, self._chain)
+        account = await self._whose(typed)
         await chain.try_catch_up()
         waiting = await self._waiting(chain, account)
         owed = []
@@ -265,6 +273,12 @@ class MarketRoutes:
             drafts.append(await chain.selling.withdraw(account, token, units))
         said = await quote(self._chain, drafts, account, max_fee=max_fee(ctx))
         return Reply.ok({**said, "later": len(later)})
+
+    async def _whose(self, typed: str | None) -> Account:
+        """Return the account that was named, the default one if none was."""
+        if typed is None:
+            return self._chain.wallet.default().account
+        return await typed_account(typed, self._chain)
 
     def _account(self, ctx: ApiContext) -> Account:
         typed = ctx.body.text("account", None, bytes_max=64)

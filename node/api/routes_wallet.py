@@ -21,6 +21,8 @@ from node.chain.spending import quote, submit, transaction_json
 from storage.identity.accounts import StoredAccount
 
 FAUCET_COINS = 10
+TYPED_BYTES_MAX = 255
+"""Of an address or a name."""
 _WAIT_S_MAX = 50
 
 
@@ -122,7 +124,8 @@ class WalletRoutes:
         """Answer what sending an amount to somebody would do, and the code that confirms it."""
         payer = self._account(ctx.body.text("account", None, bytes_max=64))
         amount = parse_amount(ctx.body.text("amount", bytes_max=100), await self._currencies())
-        to = typed_account(ctx.body.text("to", bytes_max=64), self._chain)
+        names: dict[str, Account] = {}
+        to = await typed_account(ctx.body.text("to", bytes_max=TYPED_BYTES_MAX), self._chain, names)
         shown = format_amount(amount.value, amount.currency)
         summary = f"Send {shown} to {account_text(to)}"
         key = f"wallet.send:{to.hex()}:{shown}:{payer.hex()}"
@@ -133,7 +136,7 @@ class WalletRoutes:
             if token is None
             else Draft(token, moved, 0, "wallet.send", summary, key, (amount,))
         )
-        return Reply.ok(await quote(self._chain, [draft], payer, max_fee=max_fee(ctx)))
+        return Reply.ok(await quote(self._chain, [draft], payer, max_fee=max_fee(ctx), names=names))
 
     @route("POST", "/api/v1/wallet/confirm", scope=Scope.WALLET_SIGN)
     async def confirm(self, ctx: ApiContext) -> Reply:
@@ -233,7 +236,30 @@ def max_fee(ctx: ApiContext) -> str | None:
     return ctx.body.text("max_fee", None, bytes_max=100)
 
 
-def typed_account(typed: str, chain: ChainService) -> Account:
+async def typed_account(typed: str, chain: ChainService, names: dict[str, Account] | None = None) -> Account:
+    """Return an address, the one of an account of this node by its name, or what an ENS name stands for.
+
+    Args:
+        typed: a text with a dot is an ENS name.
+        chain: that is asked for it.
+        names: an ENS name is put there with what it stands for, for ``quote`` to show.
+
+    Raises:
+        UsageError: it is none of these.
+        NotFoundError: no account has the name.
+        NetworkError: the chain does not say whose the ENS name is.
+    """
+    if "." not in typed:
+        return local_account(typed, chain)
+    from chain.names import resolve_name
+
+    account = await resolve_name(chain.money().gateway, typed)
+    if names is not None:
+        names[typed] = account
+    return account
+
+
+def local_account(typed: str, chain: ChainService) -> Account:
     """Return an address, or the one of an account of this node by its name.
 
     Raises:

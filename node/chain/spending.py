@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chain.amount import Currency, format_amount, parse_amount
@@ -36,6 +36,7 @@ async def quote(
     *,
     max_fee: str | None,
     is_offline: bool = False,
+    names: Mapping[str, Account] | None = None,
 ) -> dict[str, Any]:
     """Try transactions without sending them, and return what the owner is asked to confirm.
 
@@ -45,6 +46,7 @@ async def quote(
         account: pays and signs.
         max_fee: the most that all network fees together may be, as people write it; None for the policy's.
         is_offline: the chain does not answer, and they may wait for it: nothing is tried.
+        names: ENS names that were typed and what they stand for; each is shown beside its whole address.
 
     Raises:
         UsageError: there is nothing to do.
@@ -72,7 +74,7 @@ async def quote(
             {
                 "under_way": None if same is None or not same.attempts else same.id.hex(),
                 "what": draft.what,
-                "summary": draft.summary,
+                "summary": _with_names(draft, names or {}),
                 "contract": service.name_of(draft.to),
                 "to": None if draft.to is None else account_text(draft.to),
                 "value": format_amount(draft.value, coin),
@@ -185,6 +187,18 @@ def transaction_json(service: ChainService, row: Transaction) -> dict[str, Any]:
         "reason": row.reason or None,
         "created_s": row.created_s,
     }
+
+
+def _with_names(draft: Draft, names: Mapping[str, Account]) -> str:
+    """Return a draft's summary with every name that concerns it beside the whole address."""
+    summary = draft.summary
+    for name, account in names.items():
+        address = account_text(account)
+        if address in summary:
+            summary = summary.replace(address, f"{name} ({address})")
+        elif bytes(account) in draft.data:
+            summary += f"; {name} is {address}"
+    return summary
 
 
 async def _fee(chain: Money, draft: Draft, account: Account, cap: int | None, *, is_first: bool) -> int:

@@ -72,11 +72,14 @@ def things_of(thing: Named, *, with_tracks: bool) -> list[Thing]:
     return [whole, *tracks] if with_tracks else [whole]
 
 
-def parse_splits(texts: Sequence[str], owner: Account, chain: ChainService) -> tuple[SplitPart, ...]:
+async def parse_splits(
+    texts: Sequence[str], owner: Account, chain: ChainService, names: dict[str, Account] | None = None
+) -> tuple[SplitPart, ...]:
     """Return the splits of ``ACCOUNT=10%`` texts; the rest is the owner's.
 
     Raises:
         UsageError: a text is none of these, or they do not fit together.
+        NotFoundError, NetworkError: as ``typed_account`` says, which also fills ``names``.
     """
     from node.api.routes_wallet import typed_account
 
@@ -86,7 +89,8 @@ def parse_splits(texts: Sequence[str], owner: Account, chain: ChainService) -> t
         if match is None:
             raise UsageError(f"{text[:90]!r} is no split: write it like 0x5290…=10% or NAME=12.5%")
         whole, _, cents = match[2].partition(".")
-        parts.append(SplitPart(typed_account(match[1], chain), int(whole) * 100 + int(cents.ljust(2, "0"))))
+        account = await typed_account(match[1], chain, names)
+        parts.append(SplitPart(account, int(whole) * 100 + int(cents.ljust(2, "0"))))
     return check_splits(parts, owner)
 
 

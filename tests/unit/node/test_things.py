@@ -28,16 +28,16 @@ class Node:
     wallet = Wallet()
 
 
-def parsed(*texts):
-    return {each.account: each.bps for each in parse_splits(texts, OWNER, Node())}
+async def parsed(*texts):
+    return {each.account: each.bps for each in await parse_splits(texts, OWNER, Node())}
 
 
-def test_what_is_not_given_away_is_the_owners():
-    assert parsed() == {OWNER: 10_000}
-    assert parsed(f"{account_text(ADA)}=10%", "bob=12.5%") == {ADA: 1_000, BOB: 1_250, OWNER: 7_750}
-    assert parsed(f"{account_text(ADA)}=0.01%") == {ADA: 1, OWNER: 9_999}
-    assert parsed(f"{account_text(ADA)}=100%") == {ADA: 10_000}
-    assert parsed(f"{account_text(OWNER)}=40%", "bob=60%") == {OWNER: 4_000, BOB: 6_000}
+async def test_what_is_not_given_away_is_the_owners():
+    assert await parsed() == {OWNER: 10_000}
+    assert await parsed(f"{account_text(ADA)}=10%", "bob=12.5%") == {ADA: 1_000, BOB: 1_250, OWNER: 7_750}
+    assert await parsed(f"{account_text(ADA)}=0.01%") == {ADA: 1, OWNER: 9_999}
+    assert await parsed(f"{account_text(ADA)}=100%") == {ADA: 10_000}
+    assert await parsed(f"{account_text(OWNER)}=40%", "bob=60%") == {OWNER: 4_000, BOB: 6_000}
 
 
 def test_parts_are_sorted_as_the_contract_wants_them():
@@ -67,9 +67,9 @@ def test_parts_are_sorted_as_the_contract_wants_them():
         [f"0x{number:040x}=1%" for number in range(1, SPLITS_MAX + 1)],
     ],
 )
-def test_parts_that_do_not_fit_are_a_sentence(texts):
+async def test_parts_that_do_not_fit_are_a_sentence(texts):
     with pytest.raises(MarinaError) as caught:
-        parse_splits(texts, OWNER, Node())
+        await parse_splits(texts, OWNER, Node())
     assert isinstance(caught.value, (UsageError, NotFoundError))
 
 
