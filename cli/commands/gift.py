@@ -12,7 +12,7 @@ from cli.spend import add_spend_options
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("id", help="track, release or link")
-    parser.add_argument("to", metavar="ACCOUNT", help="who gets it: 0x…")
+    parser.add_argument("to", metavar="ACCOUNT", help="who gets it: 0x… or a name")
     add_offer_options(parser)
     add_spend_options(parser)
 

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     balance = actions.add_parser("balance", help="what an account holds, and what its music is owed")
     balance.add_argument("name", nargs="?")
     send = actions.add_parser("send", help="send coins or tokens")
-    send.add_argument("to", help="0x… or the name of an account of this node")
+    send.add_argument("to", help="0x…, the name of an account of this node, or an ENS name")
     send.add_argument("amount", help="like 0.4ETH, 400MMT")
     add_spend_options(send)
     default = actions.add_parser("default", help="choose the account that pays")

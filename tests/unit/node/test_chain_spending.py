@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
@@ -10,11 +12,12 @@ from chain.draft import Draft
 from chain.errors import ChainUnavailableError, InsufficientFundsError, RevertedError, SpendingLimitError
 from chain.journal import State
 from marina.errors import NetworkError, NotFoundError, UsageError
+from marina.ids import account_text
 from node.chain.confirmations import Confirmations
 from node.chain.service import Money
 from node.chain.spending import quote, submit, transaction_json
 from tests.support.coin_chain import COIN, RELUCTANT
-from tests.support.senders import ALICE, DEV, Rig, payment
+from tests.support.senders import ALICE, DEV, SHOP, Rig, payment
 from tests.support.wire import TrioClock
 
 
@@ -71,6 +74,22 @@ async def test_a_quote_says_everything_and_sends_nothing(node, autojump_clock):
     assert said["fee_max"] == row["fee_max"]
     assert "eth_sendRawTransaction" not in node.rig.wire.asked
     assert node.rig.sender._journal.live() == []
+
+
+async def test_a_name_stands_beside_the_whole_address_wherever_it_matters(node, autojump_clock):
+    names = {"shop.eth": SHOP}
+    address = account_text(SHOP)
+    told = replace(payment("a"), summary=f"Send 1 DEV to {address}")
+    short = Draft(RELUCTANT, bytes(12) + SHOP, 0, "registry.splits", f"Share with {address[:10]}…", "b")
+    other = Draft(RELUCTANT, b"\x01", 0, "registry.splits", "Share nothing", "c")
+    said = await node.quote(told, short, other, names=names)
+    assert [each["summary"] for each in said["transactions"]] == [
+        f"Send 1 DEV to shop.eth ({address})",
+        f"Share with {address[:10]}…; shop.eth is {address}",
+        "Share nothing",
+    ]
+    (plain,) = (await node.quote(told))["transactions"]
+    assert plain["summary"] == told.summary
 
 
 async def test_a_code_sends_once(node, autojump_clock):
