@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "show": "all about one track or release",
     "play": "play a track, a release or a link",
     "get": "fetch a track completely, or save it as a file",
+    "why": "who sent a track, and which licence, key and payment let it play",
     "terms": "what a track or release is sold for",
     "buy": "buy a licence",
     "renew": "extend a licence",

@@ -42,6 +42,7 @@ from node.api.routes_dao import DaoRoutes
 from node.api.routes_editions import EditionRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_keys import KeyRoutes
+from node.api.routes_listening import ListeningRoutes
 from node.api.routes_market import MarketRoutes
 from node.api.routes_moderation import ModerationRoutes
 from node.api.routes_music import MusicRoutes
@@ -183,6 +184,8 @@ class _Daemon:
             await nursery.start(services.replication.run)
             await nursery.start(services.playback.run)
             await nursery.start(services.chain.run)
+            await nursery.start(services.ledger.run)
+            await nursery.start(services.keys.run)
             await nursery.start(services.moderation.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
@@ -247,7 +250,10 @@ class _Daemon:
             ControlRoutes(services=services, stop=self._stop.set, started_s=self._started_s),
             KeyRoutes(services=services),
             WalletRoutes(chain=services.chain),
-            MarketRoutes(chain=services.chain, library=services.library),
+            MarketRoutes(chain=services.chain, library=services.library, assurer=services.assurer),
+            ListeningRoutes(
+                why=services.why, assurer=services.assurer, chain=services.chain, library=services.library
+            ),
             EditionRoutes(chain=services.chain, library=services.library),
             ChainRoutes(chain=services.chain),
             DaoRoutes(chain=services.chain, shared=services.shared),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 
 import trio
 
@@ -26,11 +26,20 @@ class Downloads:
         blocks: BlockStore,
         source: ProviderSource,
         lease: Callable[[Cid], AbstractContextManager[None]],
+        watching: Callable[[RenditionFetcher], AbstractAsyncContextManager[None]],
     ) -> None:
-        """Take the collaborators; ``lease`` keeps a root from being collected while its block runs."""
+        """Take the collaborators.
+
+        Args:
+            blocks: where segments go.
+            source: finds providers.
+            lease: keeps a root from being collected while its block runs.
+            watching: counts what a fetcher gets from whom while its block runs.
+        """
         self._blocks = blocks
         self._source = source
         self._lease = lease
+        self._watching = watching
         self._turns: dict[Cid, trio.Lock] = {}
 
     @asynccontextmanager
@@ -45,7 +54,7 @@ class Downloads:
             async with turn:
                 fetcher = RenditionFetcher(layout=layout, blocks=self._blocks, source=self._source)
                 with self._lease(layout.root):
-                    async with fetcher.running():
+                    async with fetcher.running(), self._watching(fetcher):
                         yield fetcher
         finally:
             if not turn.locked():

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from marina.cid import Cid, cid_text
-from marina.errors import MarinaError, NotFoundError
+from marina.errors import LicenceNeededError, MarinaError, NotFoundError
 from marina.ids import track_text
+from marina.secret import Secret
+from node.keys.keyring import Lease
 from storage.blocks.protocol import BlockStore
-from storage.content.keybox import parse_keybox
+from storage.content.keybox import MODE_PUBLIC, parse_keybox
 from storage.content.segments import SegmentOpener
-from storage.content.track import Rendition, TrackManifest
+from storage.content.track import TIER_PREVIEW, Rendition, TrackManifest
 from streaming.errors import TicketError
 from streaming.fetcher import RenditionFetcher
 from streaming.prefetch import should_prefetch
@@ -33,6 +36,23 @@ SESSIONS_MAX = 32
 IDLE_S = 600.0
 _REAP_EVERY_S = 20.0
 _PREFETCH_EVERY_S = 1.0
+
+
+class PaidKeys(Protocol):
+    """Keys of music that is not free; ``node.keys.keyring.Keyring`` is one."""
+
+    @property
+    def look_every_s(self) -> float:
+        """How often running licences are looked at again."""
+        ...
+
+    async def lease(self, track: TrackManifest, rendition: Rendition, *, is_offline: bool = False) -> Lease:
+        """Return the key that the owner may use now."""
+        ...
+
+    async def look_again(self, leases: Sequence[Lease]) -> list[Lease | None]:
+        """Return running leases as they are now, None for each that has ended."""
+        ...
 
 
 class PlaybackFailedError(MarinaError):
@@ -51,6 +71,8 @@ class Playback:
         source: ProviderSource,
         block: Callable[[Cid, Cid], Awaitable[bytes]],
         lease: Callable[[Cid], AbstractContextManager[None]],
+        keys: PaidKeys,
+        watching: Callable[[RenditionFetcher], AbstractAsyncContextManager[None]],
     ) -> None:
         """Take the collaborators.
 
@@ -59,11 +81,15 @@ class Playback:
             source: finds providers.
             block: ``await block(root, cid)`` returns a small block, from peers if need be.
             lease: keeps a root from being collected while the block runs.
+            keys: of music that is not free.
+            watching: counts what a fetcher gets from whom while the block runs.
         """
         self._blocks = blocks
         self._source = source
         self._block = block
         self._lease = lease
+        self._keys = keys
+        self._watching = watching
         self._sessions: OrderedDict[bytes, _Open] = OrderedDict()
         self._requests_in, self._requests = trio.open_memory_channel[_Open](SESSIONS_MAX)
         self._link_bps: float | None = None
@@ -73,6 +99,7 @@ class Playback:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reap)
             nursery.start_soon(self._prefetch)
+            nursery.start_soon(self._look_at_licences)
             task_status.started()
             async for opened in self._requests:
                 nursery.start_soon(self._run, opened)
@@ -86,31 +113,47 @@ class Playback:
             MalformedError: its root is not the root of its segments.
         """
         asked_s = trio.current_time()
-        rendition = await self._choose(track, quality)
-        fetcher = RenditionFetcher(
-            layout=rendition.layout, blocks=self._blocks, source=self._source, is_offline=is_offline
-        )
-        opened = _Open(fetcher, self._lease)
+        rendition = await self._choose(track, quality, ())
         try:
-            await self._requests_in.send(opened)
-            await opened.started.wait()
-            if opened.failure is None:
-                # The head is on its way while the key is looked for: a round trip less to sound.
-                opener = await self._opener(rendition)
-            if opened.failure is not None:
-                raise opened.failure
-        except BaseException:
-            opened.stop()
-            raise
-        opened.session = session = PlaySession(
-            session_id=opened.session_id, track=track, rendition=rendition, opener=opener, fetcher=fetcher
-        )
+            opened = await self._begin(track, rendition, is_offline=is_offline)
+        except LicenceNeededError:
+            other = await self._choose(track, quality, (rendition.tier,))
+            if quality is not Quality.AUTO or other.tier in (rendition.tier, TIER_PREVIEW):
+                raise
+            opened = await self._begin(track, other, is_offline=is_offline)
+        session = opened.session
         while len(self._sessions) >= SESSIONS_MAX:
             _, oldest = self._sessions.popitem(last=False)
             oldest.stop()
         self._sessions[session.session_id] = opened
         session.begin(trio.current_time() - asked_s)
         return session
+
+    async def _begin(self, track: TrackManifest, rendition: Rendition, *, is_offline: bool) -> _Open:
+        fetcher = RenditionFetcher(
+            layout=rendition.layout, blocks=self._blocks, source=self._source, is_offline=is_offline
+        )
+        opened = _Open(fetcher, self._lease, self._watching)
+        try:
+            await self._requests_in.send(opened)
+            await opened.started.wait()
+            if opened.failure is None:
+                # The head is on its way while the key is looked for: a round trip less to sound.
+                key, opened.licence = await self._key(track, rendition, is_offline=is_offline)
+            if opened.failure is not None:
+                raise opened.failure
+        except BaseException:
+            opened.stop()
+            raise
+        opened.session = PlaySession(
+            session_id=opened.session_id,
+            track=track,
+            rendition=rendition,
+            opener=SegmentOpener(rendition.run, key, rendition.kc, rendition.layout.plan.count),
+            fetcher=fetcher,
+            ends_s=None if opened.licence is None else opened.licence.ends_s,
+        )
+        return opened
 
     def get(self, session_id: bytes) -> PlaySession:
         """Return an open session; TicketError when it is over."""
@@ -168,6 +211,7 @@ class Playback:
             "segments": session.segments(),
             "peers": [{"peer": peer, "bytes": size} for peer, size in stats.bytes_by_peer.most_common()],
             "complete": session.fetcher.is_complete,
+            "licensed": session.is_licensed,
             "bytes_fetched": stats.bytes_fetched,
             "bytes_per_s": stats.bytes_per_s,
             "first_sound_ms": None if first_s is None else round(first_s * 1000, 1),
@@ -183,18 +227,46 @@ class Playback:
             opened.started.set()
             self.close(opened.session_id)
 
-    async def _choose(self, track: TrackManifest, quality: Quality) -> Rendition:
+    async def _choose(
+        self, track: TrackManifest, quality: Quality, closed_tiers: Collection[int]
+    ) -> Rendition:
         local = [
             each.tier
             for each in track.renditions
             if len(await self._blocks.have(each.layout.root)) == each.layout.plan.count
         ]
-        return choose_rendition(track, quality, local_tiers=local, link_bps=self._link_bps)
+        return choose_rendition(
+            track, quality, local_tiers=local, link_bps=self._link_bps, closed_tiers=closed_tiers
+        )
 
-    async def _opener(self, rendition: Rendition) -> SegmentOpener:
+    async def _key(
+        self, track: TrackManifest, rendition: Rendition, *, is_offline: bool
+    ) -> tuple[Secret[bytes], Lease | None]:
+        """Return the key of a tier, and under which licence; None for free and one's own music."""
         box = parse_keybox(await self._block(rendition.layout.root, rendition.keybox))
-        key = box.open_public(rendition.run.key_name)
-        return SegmentOpener(rendition.run, key, rendition.kc, rendition.layout.plan.count)
+        if box.mode == MODE_PUBLIC:
+            return box.open_public(rendition.run.key_name), None
+        lease = await self._keys.lease(track, rendition, is_offline=is_offline)
+        return lease.key, None if lease.ends_s is None else replace(lease, key=Secret(b""))
+
+    async def _look_at_licences(self) -> None:
+        """End the sessions whose licences have ended, also when they are paid back or time goes faster."""
+        while True:
+            await trio.sleep(self._keys.look_every_s)
+            licensed = [(each, each.licence) for each in self._sessions.values() if each.licence is not None]
+            if not licensed:
+                continue
+            try:
+                found = await self._keys.look_again([licence for _, licence in licensed])
+            except MarinaError as err:
+                log.info("licences are looked at again later: %s", err)
+                continue
+            for (opened, _), licence in zip(licensed, found, strict=True):
+                opened.licence = licence
+                if licence is None:
+                    opened.session.end_licence()
+                elif opened.session.is_licensed:
+                    opened.session.ends_s = licence.ends_s
 
     async def _prefetch(self) -> None:
         while True:
@@ -231,14 +303,19 @@ class _Open:
     session: PlaySession
 
     def __init__(
-        self, fetcher: RenditionFetcher, lease: Callable[[Cid], AbstractContextManager[None]]
+        self,
+        fetcher: RenditionFetcher,
+        lease: Callable[[Cid], AbstractContextManager[None]],
+        watching: Callable[[RenditionFetcher], AbstractAsyncContextManager[None]],
     ) -> None:
         self.session_id = secrets.token_bytes(16)
         self.started = trio.Event()
         self.following: tuple[TrackManifest, Quality] | None = None
         self.failure: MarinaError | None = None
         self._fetcher = fetcher
+        self.licence: Lease | None = None
         self._lease = lease
+        self._watching = watching
         self._stopped = trio.Event()
 
     def stop(self) -> None:
@@ -248,7 +325,7 @@ class _Open:
     async def run(self) -> None:
         """Fetch until stopped."""
         with self._lease(self._fetcher.layout.root):
-            async with self._fetcher.running():
+            async with self._fetcher.running(), self._watching(self._fetcher):
                 self.started.set()
                 await self._stopped.wait()
 

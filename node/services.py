@@ -21,9 +21,12 @@ from node.chain.service import ChainService
 from node.chain.shared_blocks import SharedBlocks
 from node.discovery import Discovery
 from node.downloads import Downloads
+from node.fetch_ledger import FetchLedger
 from node.healing import ReleaseHealer
 from node.health import HealthMonitor
 from node.jobs import Jobs
+from node.keys.assurance import Assurer
+from node.keys.desk import KeyDesk, build_key_desk
 from node.library import Library
 from node.naming import BlockNames
 from node.playback import Playback
@@ -32,6 +35,7 @@ from node.replication import Keeper, Replication, identity_of
 from node.settings import Settings
 from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
+from node.why import Why
 from p2p.bans import BanKeeper
 from p2p.block_exchange import BlockClient, BlockServer
 from p2p.chunk.client import ChunkClient
@@ -51,7 +55,9 @@ from storage.library.search import SearchIndex
 from storage.paths import Home
 from storage.private import PrivateStore
 from storage.publish.journal import Journal
+from storage.publish.keyboxes import Keyboxes
 from storage.publish.mending import Mender
+from storage.publish.paid import PaidJournal
 from storage.publish.publisher import Publisher
 from storage.publish.renditions import RenditionSealer
 from storage.publish.tracks import TrackMaker
@@ -94,6 +100,10 @@ class Services:
     providers: SwarmProviders
     downloads: Downloads
     playback: Playback
+    ledger: FetchLedger
+    keys: KeyDesk
+    assurer: Assurer
+    why: Why
     search: SwarmSearch
     search_server: SearchServer
     discovery: Discovery
@@ -158,7 +168,9 @@ def build_services(
         account=owner.account,
     )  # fmt: skip
     providers = SwarmProviders(host=host, client=client, finder=swarm, release_of=swarm.release_of)
-    downloads = Downloads(blocks=blocks, source=providers, lease=blocks.pins.lease)
+    private = PrivateStore(kv=store, deks_path=home.deks, masters=owner.vault)
+    ledger = FetchLedger(private=private, clock=clock)
+    downloads = Downloads(blocks=blocks, source=providers, lease=blocks.pins.lease, watching=ledger.watching)
     discovery.heard = library.heard
     keeper = Keeper(
         blocks=blocks, library=library, downloads=downloads, swarm=swarm, discovery=discovery,
@@ -167,6 +179,10 @@ def build_services(
     chain = ChainService(
         settings=settings.chain, spend=settings.spend, home=home.root, store=store, owner=owner, clock=clock
     )
+    keys = build_key_desk(
+        owner=owner, chain=chain, private=private, store=store, library=library, block=releases.block,
+        host=host, swarm=swarm, finder=discovery.finder, clock=clock,
+    )  # fmt: skip
     shared = SharedBlocks(blocks=blocks, pins=blocks.pins, fetch=releases.block, announce=discovery.provides)
     return Services(
         home=home,
@@ -175,7 +191,7 @@ def build_services(
         registry=registry,
         store=store,
         owner=owner,
-        private=PrivateStore(kv=store, deks_path=home.deks, masters=owner.vault),
+        private=private,
         blocks=blocks,
         repo=Repo(blocks),
         catalog=catalog,
@@ -197,7 +213,26 @@ def build_services(
         names=BlockNames(blocks=blocks, swarm=swarm),
         providers=providers,
         downloads=downloads,
-        playback=Playback(blocks=blocks, source=providers, block=releases.block, lease=blocks.pins.lease),
+        playback=Playback(
+            blocks=blocks,
+            source=providers,
+            block=releases.block,
+            lease=blocks.pins.lease,
+            keys=keys.keyring,
+            watching=ledger.watching,
+        ),
+        ledger=ledger,
+        keys=keys,
+        assurer=keys.assurer(blocks=blocks, downloads=downloads, block=releases.block),
+        why=Why(
+            account=owner.account,
+            library=library,
+            blocks=blocks,
+            ledger=ledger,
+            keyring=keys.keyring,
+            evidence=keys.evidence,
+            chain=chain,
+        ),
         search=SwarmSearch(host=host, library=library, swarm=swarm),
         search_server=SearchServer(
             host=host,
@@ -246,14 +281,17 @@ def _publisher(
         blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(SEAL_THREADS)
     )
     maker = TrackMaker(audio=audio, blocks=blocks, pins=blocks.pins, sealer=sealer, staging=home.blobs)
-    journal = Journal(store)
+    journal, paid = Journal(store), PaidJournal(store, random=secrets.token_bytes)
     return Publisher(
         owner=owner,
         maker=maker,
-        mender=Mender(maker=maker, sealer=sealer, blocks=blocks, pins=blocks.pins, journal=journal),
+        mender=Mender(
+            maker=maker, sealer=sealer, blocks=blocks, pins=blocks.pins, journal=journal, paid=paid
+        ),
         blocks=blocks,
         pins=blocks.pins,
         journal=journal,
+        keyboxes=Keyboxes(blocks=blocks, pins=blocks.pins, paid=paid),
         tracks_at_once=DECODERS,
         clock=clock,
         random=secrets.token_bytes,

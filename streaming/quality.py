@@ -16,6 +16,7 @@ class Quality(StrEnum):
     HIGH = "high"
     ORIGINAL = "original"
     AUTO = "auto"
+    PREVIEW = "preview"
 
 
 _ORDER = {
@@ -23,6 +24,7 @@ _ORDER = {
     Quality.HIGH: (TIER_STREAM, TIER_ORIGINAL),
     Quality.ORIGINAL: (TIER_ORIGINAL, TIER_STREAM),
     Quality.AUTO: (TIER_STREAM, TIER_ORIGINAL),
+    Quality.PREVIEW: (TIER_PREVIEW, TIER_STREAM, TIER_ORIGINAL),
 }
 _AUTO_HEADROOM = 2.0
 
@@ -33,8 +35,9 @@ def choose_rendition(
     *,
     local_tiers: Collection[int] = (),
     link_bps: float | None = None,
+    closed_tiers: Collection[int] = (),
 ) -> Rendition:
-    """Return the rendition to play; the preview only if there is nothing else.
+    """Return the rendition to play; the preview only if it is asked for, or there is nothing else.
 
     Args:
         track: what is offered.
@@ -42,6 +45,7 @@ def choose_rendition(
             link carries twice its bitrate, else the stream.
         local_tiers: tiers that are wholly here.
         link_bps: bits a second that the network gave lately; None if unknown.
+        closed_tiers: tiers that no licence opens; ``auto`` leaves them out, as long as another is open.
 
     Raises:
         NotFoundError: the track has no rendition.
@@ -52,6 +56,7 @@ def choose_rendition(
         has_room = original and link_bps is not None and link_bps > _AUTO_HEADROOM * original.bitrate_bps
         if TIER_ORIGINAL in local_tiers or (has_room and TIER_STREAM not in local_tiers):
             tiers = _ORDER[Quality.ORIGINAL]
+        tiers = tuple(sorted(tiers, key=lambda tier: tier in closed_tiers))
     for tier in (*tiers, TIER_PREVIEW):
         rendition = track.rendition(tier)
         if rendition is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import trio
 
-from marina.errors import DamagedError
+from marina.errors import DamagedError, LicenceNeededError
 from marina.ids import PeerId
 from storage.content.segments import SegmentOpener
 from storage.content.track import Rendition, TrackManifest
@@ -24,12 +24,18 @@ _HEAD_BYTES = 16 * 1024
 
 
 class PlaySession:
-    """Plays one rendition of one track; ranges may be read by several requests at once."""
+    """Plays one rendition of one track; ranges may be read by several requests at once.
+
+    Attributes:
+        ends_s: moment of trio's clock at which the licence ends, None for music without one. From then on
+            nothing is decrypted, and the key is forgotten (design, security §1.8 "Expiry").
+    """
 
     def __init__(
         self, *, session_id: bytes, track: TrackManifest, rendition: Rendition, opener: SegmentOpener,
-        fetcher: RenditionFetcher,
+        fetcher: RenditionFetcher, ends_s: float | None = None,
     ) -> None:  # fmt: skip
+        self.ends_s = ends_s
         self.session_id = session_id
         self.track = track
         self.rendition = rendition
@@ -40,7 +46,7 @@ class PlaySession:
         self._opening: int | None = None
         self.first_sound_s: float | None = None
         self._playhead = Playhead(size_bytes=self.size_bytes, bytes_per_s=self.bytes_per_s)
-        self._opener = opener
+        self._opener: SegmentOpener | None = opener
         self._decoded: OrderedDict[int, bytes] = OrderedDict()
         self._decoded_bytes = 0
         self._from_start = 0
@@ -109,14 +115,35 @@ class PlaySession:
         finally:
             self.fetcher.close_cursor(cursor)
 
+    def end_licence(self) -> None:
+        """Forget the key and what it opened: nothing more is decrypted in this session."""
+        self.ends_s = float("-inf")
+        self._opener = None
+        self._decoded.clear()
+        self._decoded_bytes = 0
+
+    @property
+    def is_licensed(self) -> bool:
+        """Whether the key may still be used."""
+        if self.ends_s is not None and trio.current_time() >= self.ends_s:
+            self.end_licence()
+        return self._opener is not None
+
     async def plaintext(self, index: int) -> bytes:
-        """Return a decrypted segment; DamagedError if the publisher sealed something else."""
+        """Return a decrypted segment.
+
+        Raises:
+            DamagedError: the publisher sealed something else.
+            LicenceNeededError: the licence has ended.
+        """
+        self._licensed_opener()
         found = self._decoded.get(index)
         if found is not None:
             self._decoded.move_to_end(index)
             return found
         ciphertext = await self.fetcher.segment(index)
-        data = await trio.to_thread.run_sync(self._opener.open_segment, index, ciphertext)
+        opener = self._licensed_opener()
+        data = await trio.to_thread.run_sync(opener.open_segment, index, ciphertext)
         if len(data) != self.rendition.layout.plan.plaintext(index).length:
             raise DamagedError(f"segment {index} has another length than its manifest says")
         if index not in self._decoded:
@@ -126,6 +153,13 @@ class PlaySession:
             _, dropped = self._decoded.popitem(last=False)
             self._decoded_bytes -= len(dropped)
         return data
+
+    def _licensed_opener(self) -> SegmentOpener:
+        if not self.is_licensed or self._opener is None:
+            raise LicenceNeededError(
+                "the licence to this track has ended: extend it with 'marina renew', or buy it again"
+            )
+        return self._opener
 
     def delivered(self, start: int, length: int) -> None:
         """Count bytes that a player took; the first run from the start is the first sound."""

@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("id", help="number of the last find, id, unique prefix, or marina: link")
     parser.add_argument("--quality", choices=("low", "high", "original", "auto"), default="auto")
+    parser.add_argument(
+        "--preview", action="store_true", help="the free preview of a track that is sold, with no licence"
+    )
     parser.add_argument("--wav", type=Path, metavar="FILE", help="decode to a WAV file instead of playing")
     parser.add_argument(
         "--pcm", type=Path, metavar="FILE", help="decode to raw 16-bit PCM; '-' is standard output"
@@ -34,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Open a session and hand its stream to a player."""
     daemon = Daemon(console)
-    body = {"target": args.id, "quality": args.quality, "offline": console.is_offline}
+    quality = "preview" if args.preview else args.quality
+    body = {"target": args.id, "quality": quality, "offline": console.is_offline}
     session = daemon.post("/api/v1/play", body)
     url = daemon.url(session["stream_url"])
     if args.url:

@@ -20,6 +20,7 @@ from node.chain.purchase import Order, purchase
 from node.chain.service import Chain, ChainService
 from node.chain.spending import quote
 from node.chain.things import Named, named, parse_splits, parse_term, things_of, title_of
+from node.keys.assurance import Assurer
 from node.library import Library
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ _SHARED_MAX = 10_000
 class MarketRoutes:
     """Music for money."""
 
-    def __init__(self, *, chain: ChainService, library: Library) -> None:
+    def __init__(self, *, chain: ChainService, library: Library, assurer: Assurer) -> None:
         self._chain = chain
         self._library = library
+        self._assurer = assurer
 
     @route("POST", "/api/v1/market/register", scope=Scope.WRITE_MUSIC)
     async def register(self, ctx: ApiContext) -> Reply:
@@ -129,7 +131,8 @@ class MarketRoutes:
     async def buy(self, ctx: ApiContext) -> Reply:
         """Answer what buying, renewing or giving a licence would do, and its code.
 
-        With ``queue`` it is written down when the chain does not answer, and made once it does.
+        Refused while the sound is not to be had or too few guardians would release the keys. With ``queue``
+        it is written down when the chain does not answer, and made once it does.
         """
         chain, payer = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
@@ -150,6 +153,8 @@ class MarketRoutes:
             is_queued=ctx.body.flag("queue"),
         )
         bought = await purchase(chain, order)
+        if not (order.is_renewal or bought.is_offline):
+            await self._assurer.check(thing.target.meant, bought.offer.kind)
         said = await quote(
             self._chain,
             bought.drafts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -110,7 +110,11 @@ class Chain:
 
 
 class ChainService:
-    """A node's chain, if it has one, and its wallet, which it always has."""
+    """A node's chain, if it has one, and its wallet, which it always has.
+
+    Attributes:
+        on_mined: told when a transaction of this node is in a block.
+    """
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class ChainService:
         self.wallet = Wallet(owner)
         self.confirmations = Confirmations(clock=clock)
         self.journal = Journal(store)
+        self.on_mined: Callable[[], None] = lambda: None
         self._settings = settings
         self._spend = spend
         self._home = home
@@ -295,6 +300,7 @@ class ChainService:
         self._fault = fault
 
     def _mined(self, _: int) -> None:
+        self.on_mined()
         if self._chain is not None:
             self._chain.indexer.poke()
 

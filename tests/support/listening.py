@@ -14,7 +14,7 @@ from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from marina.errors import NetworkError
+from marina.errors import LicenceNeededError, NetworkError
 from marina.ids import Account, PeerId, ReleaseId, derive_track_id
 from marina.secret import Secret
 from storage.blocks.memory import MemoryBlockStore
@@ -142,6 +142,24 @@ class Source:
         self.looks += 1
         for twin in self.twins:
             yield twin
+
+
+class NoKeys:
+    """Keys of a node that holds no licence."""
+
+    look_every_s = 1.0
+
+    async def lease(self, track, rendition, *, is_offline=False):
+        raise LicenceNeededError("no licence")
+
+    async def look_again(self, leases):
+        return [None for _ in leases]
+
+
+@asynccontextmanager
+async def unwatched(fetcher):
+    """Count nothing."""
+    yield
 
 
 def fetcher_of(sealed, source, *, blocks=None, **options):

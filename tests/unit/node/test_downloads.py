@@ -8,11 +8,11 @@ import trio
 from node.downloads import Downloads
 from storage.blocks.memory import MemoryBlockStore
 from streaming.errors import NobodyHasItError
-from tests.support.listening import Sealed, Source, Twin
+from tests.support.listening import Sealed, Source, Twin, unwatched
 
 
 def downloads_of(source, blocks):
-    return Downloads(blocks=blocks, source=source, lease=lambda _: nullcontext())
+    return Downloads(blocks=blocks, source=source, lease=lambda _: nullcontext(), watching=unwatched)
 
 
 async def test_two_that_want_the_same_rendition_fetch_it_once(autojump_clock):

@@ -38,7 +38,7 @@ from storage.publish.publisher import Published, _reading
 from storage.retention import Retention
 from streaming.errors import NobodyHasItError
 from streaming.quality import Quality
-from tests.support.listening import KEY, Sealed, Source, filled_store, whole
+from tests.support.listening import KEY, NoKeys, Sealed, Source, filled_store, unwatched, whole
 from tests.support.peers import seed
 
 BLOCK = b"a small block"
@@ -130,7 +130,11 @@ def one_song(sealed: Sealed, store: MemoryBlockStore) -> tuple[Playback, TrackMa
         await trio.lowlevel.checkpoint()
         return box.to_bytes()
 
-    return Playback(blocks=store, source=Source(), block=block, lease=lambda _: nullcontext()), track
+    playback = Playback(
+        blocks=store, source=Source(), block=block, lease=lambda _: nullcontext(), keys=NoKeys(),
+        watching=unwatched,
+    )  # fmt: skip
+    return playback, track
 
 
 async def test_a_song_whose_root_is_a_lie_is_refused_and_the_node_plays_on():
@@ -149,7 +153,9 @@ async def test_a_pledged_copy_that_nobody_delivers_fails_as_itself_and_not_as_a_
     keeper = Keeper(
         blocks=blocks,
         library=None,
-        downloads=Downloads(blocks=blocks, source=Source(), lease=lambda _: nullcontext()),
+        downloads=Downloads(
+            blocks=blocks, source=Source(), lease=lambda _: nullcontext(), watching=unwatched
+        ),
         swarm=None,
         discovery=None,
         denylist=None,
