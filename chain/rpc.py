@@ -138,33 +138,71 @@ class RpcPool:
         wanted = self.profile.quorum if quorum is None else quorum
         answered: dict[str, list[Any]] = {}
         refused: dict[str, list[Any]] = {}
+
+        def heard(address: str, answers: list[Any]) -> bool:
+            for other, others in answered.items():
+                _compare(calls, view, (other, others), (address, answers))
+            answered[address] = answers
+            return len(answered) >= wanted
+
+        if await self._hear(calls, refused, heard):
+            return next(reversed(answered.values()))
+        for answers in refused.values():
+            return answers
+        raise self._too_few(wanted, len(answered))
+
+    async def independent(self, calls: Sequence[Call]) -> list[list[Any]]:
+        """Return what as many endpoints as the chain's quorum say, each for itself, compared with no other.
+
+        For what honest endpoints may differ in, like their newest block.
+
+        Raises:
+            WrongChainError, ChainUnavailableError: as ``agreed``.
+        """
+        found: list[list[Any]] = []
+
+        def heard(_: str, answers: list[Any]) -> bool:
+            found.append(answers)
+            return len(found) >= self.profile.quorum
+
+        if await self._hear(calls, {}, heard):
+            return found
+        raise self._too_few(self.profile.quorum, len(found))
+
+    async def _hear(
+        self, calls: Sequence[Call], refused: dict[str, list[Any]], heard: Callable[[str, list[Any]], bool]
+    ) -> bool:
+        """Ask one endpoint after another until ``heard`` says that it is enough; return whether it did.
+
+        Who refuses a call is put to the refused.
+        """
+        asked: set[str] = set()
         for endpoint in self._in_order():
             # Two addresses at one host are one operator: it cannot confirm itself.
-            if endpoint.address in {**answered, **refused} or self._pause_s(endpoint) > 0:
+            if endpoint.address in asked or self._pause_s(endpoint) > 0:
                 continue
             try:
                 answers = await endpoint.ask(calls)
             except (EndpointFailedError, WrongChainError) as err:
                 self._rest(endpoint, err)
                 continue
+            asked.add(endpoint.address)
             if any(isinstance(each, RpcError) for each in answers):
                 # No statement about the chain: a node that lags behind refuses honestly.
                 refused[endpoint.address] = answers
                 continue
-            for address, other in answered.items():
-                _compare(calls, view, (address, other), (endpoint.address, answers))
-            answered[endpoint.address] = answers
-            if len(answered) >= wanted:
-                return answers
-        for answers in refused.values():
-            return answers
+            if heard(endpoint.address, answers):
+                return True
+        return False
+
+    def _too_few(self, wanted: int, answered: int) -> ChainUnavailableError | WrongChainError:
         if all(each.is_foreign for each in self._endpoints):
-            raise WrongChainError(
+            return WrongChainError(
                 f"{self._endpoints[0].address} {self._endpoints[0].fault}: correct chain.endpoints or "
                 "chain.profile (marina config set)"
             )
-        raise ChainUnavailableError(
-            f"{wanted} independent endpoints must agree and {len(answered)} of {len(self._endpoints)} "
+        return ChainUnavailableError(
+            f"{wanted} independent endpoints must agree and {answered} of {len(self._endpoints)} "
             "answered: add endpoints with 'marina config set chain.endpoints'"
         )
 
