@@ -17,11 +17,13 @@ from marina.ids import ReleaseId
 from marina.secret import Secret
 from storage.audio.errors import AudioError
 from storage.blocks.protocol import BlockStore
+from storage.content.keybox import parse_keybox
 from storage.content.track import Rendition, TrackManifest
 from storage.pins import Pins
 from storage.publish.covers import Covers
 from storage.publish.journal import Journal
 from storage.publish.models import Mended, Report
+from storage.publish.paid import PaidJournal
 from storage.publish.renditions import RenditionSealer, TrackKeys, free_keybox
 from storage.publish.source import Source
 from storage.publish.tracks import TrackMaker
@@ -57,13 +59,21 @@ class Mender:
     """Restores manifests, keyboxes, pictures and segments of releases that were published here."""
 
     def __init__(
-        self, *, maker: TrackMaker, sealer: RenditionSealer, blocks: BlockStore, pins: Pins, journal: Journal
+        self,
+        *,
+        maker: TrackMaker,
+        sealer: RenditionSealer,
+        blocks: BlockStore,
+        pins: Pins,
+        journal: Journal,
+        paid: PaidJournal,
     ) -> None:
         self._maker = maker
         self._sealer = sealer
         self._blocks = blocks
         self._pins = pins
         self._journal = journal
+        self._paid = paid
 
     async def mend_manifests(self, release_id: ReleaseId) -> int:
         """Put back the manifests of every version of a release; return how many were missing."""
@@ -124,9 +134,10 @@ class Mender:
     async def _keybox(self, rendition: Rendition, keys: TrackKeys) -> Mended:
         if await sound(self._blocks, rendition.keybox) is not None:
             return Mended()
-        box = free_keybox(rendition, keys)
+        copy = await self._paid.copy(keys.track_id, rendition.tier, rendition.keybox)
+        box = free_keybox(rendition, keys) if copy is None else parse_keybox(copy)
         if box.cid != rendition.keybox:
-            return _lost(rendition.keybox, 1, "it is not the keybox of a free track of this account")
+            return _lost(rendition.keybox, 1, "it is no keybox of a free track, and no copy of it is here")
         await self._blocks.put(box.cid, box.to_bytes())
         return Mended(blocks=1)
 

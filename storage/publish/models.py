@@ -11,6 +11,7 @@ from marina.cid import Cid
 from marina.secret import Secret
 from storage.content.release import AccountSigner, SignedRelease
 from storage.content.track import ProviderHint, TrackManifest
+from storage.publish.paid import PaidRequest
 from storage.publish.source import Source
 from storage.publish.tracks import Examined
 
@@ -29,7 +30,7 @@ class Publishing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PublishRequest:
-    """What the artist asked for; None means: from the tags."""
+    """What the artist asked for; None means: from the tags; ``paid`` is None for free music."""
 
     path: Path
     title: str | None = None
@@ -37,6 +38,15 @@ class PublishRequest:
     terms: str = "CC-BY-4.0"
     tags: tuple[str, ...] = ()
     hints: tuple[ProviderHint, ...] = ()
+    paid: PaidRequest | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What makes another release of the same files."""
+        texts = (self.title or "", self.artist or "", self.terms, *self.tags)
+        if self.paid is None:
+            return texts
+        return (*texts, f"paid:{self.paid.chain_id}:{self.paid.registry.hex()}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import trio
 
 from marina.cid import DAG_CBOR, Cid, check_cid, cid_of
 from marina.clock import Clock
 from marina.errors import MarinaError, NotFoundError, NotPermittedError, UsageError
-from marina.ids import Account, ReleaseId, derive_release_id
+from marina.ids import Account, ReleaseId, TrackId, derive_release_id
 from marina.secret import Secret
 from storage.audio.errors import AudioError
 from storage.audio.tags import Tags
@@ -22,35 +21,22 @@ from storage.content.release import AccountSigner, Release, SignedRelease, open_
 from storage.content.track import TrackManifest, decode_track, encode_track
 from storage.pins import Pins
 from storage.publish.journal import Journal, finished
+from storage.publish.keyboxes import Keyboxes
 from storage.publish.mending import Mender, Originals, sound
 from storage.publish.models import Mended, Preview, Published, Publishing, PublishRequest, Report, Skipped
+from storage.publish.paid import PaidTerms
 from storage.publish.renditions import RandomBytes
-from storage.publish.source import Source, find_files, identify
+from storage.publish.scanning import find_sources, reading
+from storage.publish.source import Source, identify
+from storage.publish.texts import names_of
 from storage.publish.tracks import Examined, ReleaseFacts, TrackMaker
 from storage.retention import Retention
-
-VARIOUS_ARTISTS = "Various Artists"
-
-T = TypeVar("T")
-
-
-async def _reading(read: Callable[[Path], T], path: Path) -> T:
-    """Return what ``read`` finds in a thread that is left behind when the node stops.
-
-    It writes nothing, and hashing a large file from a slow disk takes longer than a node may.
-    """
-    return await trio.to_thread.run_sync(
-        read,
-        path,
-        abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs know only its old name
-    )
-
 
 _Tracks = Sequence[tuple[Cid, TrackManifest]]
 
 
 class Publisher:
-    """Publishes free releases of this node's owner."""
+    """Publishes releases of this node's owner, free or sold."""
 
     def __init__(
         self,
@@ -61,6 +47,7 @@ class Publisher:
         blocks: BlockStore,
         pins: Pins,
         journal: Journal,
+        keyboxes: Keyboxes,
         clock: Clock,
         random: RandomBytes,
         tracks_at_once: int = 1,
@@ -71,6 +58,7 @@ class Publisher:
         self._blocks = blocks
         self._pins = pins
         self._journal = journal
+        self._keyboxes = keyboxes
         self._clock = clock
         self._random = random
         self._tracks_at_once = tracks_at_once
@@ -78,7 +66,7 @@ class Publisher:
 
     async def preview(self, request: PublishRequest, report: Report) -> Preview:
         """Examine everything and write nothing."""
-        sources, skipped = await self._identify(request.path)
+        sources, skipped = await find_sources(request.path)
         examined: list[tuple[Source, Examined]] = []
         for number, source in enumerate(sources):
             await report(number, len(sources), source.path.name)
@@ -86,7 +74,7 @@ class Publisher:
                 examined.append((source, await self._maker.examine(source)))
             except AudioError as err:
                 skipped.append(Skipped(source.path, str(err)))
-        title, artist = _names(request, [each.tags for _, each in examined])
+        title, artist = names_of(request, [each.tags for _, each in examined])
         return Preview(title, artist, tuple(examined), tuple(skipped))
 
     async def publish(self, request: PublishRequest, report: Report) -> Published:
@@ -99,12 +87,12 @@ class Publisher:
         """
         signer, content_root = self._owner.account_signer(), self._owner.content_root()
         async with self._lock:
-            sources, skipped = await self._identify(request.path)
-            texts = (request.title or "", request.artist or "", request.terms, *request.tags)
-            key = Journal.release_key(sources, texts)
+            sources, skipped = await find_sources(request.path)
+            key = Journal.release_key(sources, request.words)
             entry = await self._journal.begin_release(key, self._random(32))
             if await self._journal.is_withdrawn(derive_release_id(signer.account, entry.salt)):
                 await self._journal.forget_release(key)
+                await self._keyboxes.forget(key)
                 entry = await self._journal.begin_release(key, self._random(32))
             release_id = derive_release_id(signer.account, entry.salt)
             done = finished(entry)
@@ -122,6 +110,7 @@ class Publisher:
                 tags=request.tags,
                 hints=request.hints,
                 covers=(covers := self._maker.covers(request.path)),
+                keybox_of=await self._keyboxes.of_release(key, request.paid),
             )
             tracks = await self._tracks(key, sources, facts, content_root, skipped, report)
             skipped += [Skipped(path, reason) for path, reason in covers.refused.items()]
@@ -169,7 +158,7 @@ class Publisher:
                     current, tracks[number - 1], number, path, content_root
                 )
             if terms is not None:
-                tracks = [await self._retermed(track, terms) for _, track in tracks]
+                tracks = [await self._successor(track, terms=terms) for _, track in tracks]
             release = replace(
                 current.release,
                 title=title or current.release.title,
@@ -183,6 +172,38 @@ class Publisher:
             before = await self._tracks_of(current.release)
             signed = await self._sign(release, tracks, signer)
             return Published(signed, tuple(tracks), retired=await self._retire(before, tracks))
+
+    async def reissue(
+        self, current: SignedRelease, terms: PaidTerms, epochs: Mapping[tuple[TrackId, int], int]
+    ) -> Published:
+        """Sign a successor whose keys are split anew: the same keys, other shares, a later epoch.
+
+        Args:
+            current: the release.
+            terms: who keeps its keys from now on.
+            epochs: by track and tier, the epoch that is anchored on the chain; what is missing has none.
+
+        Raises:
+            NotPermittedError: as for ``update``.
+            UsageError: nothing in it is sold.
+            DamagedError: a keybox is missing here, or the words' keys do not open this release.
+        """
+        signer, content_root = self._owner.account_signer(), self._owner.content_root()
+        _check_mine(current.release, signer.account)
+        async with self._lock:
+            before = await self._tracks_of(current.release)
+            tracks = [await self._rekeyed(track, terms, epochs, content_root) for _, track in before]
+            if all(new == old for (_, new), (_, old) in zip(tracks, before, strict=True)):
+                raise UsageError("nothing in this release is sold: its keys are public")
+            release = replace(
+                current.release,
+                tracks=tuple(cid for cid, _ in tracks),
+                version=current.release.version + 1,
+                previous=current.cid,
+                published_s=self._clock.now_s(),
+            )
+            signed = await self._sign(release, tracks, signer)
+            return Published(signed, tuple(tracks))
 
     async def withdraw(self, current: SignedRelease, reason: str) -> Published:
         """Sign a tombstone; errors as for ``update``."""
@@ -204,24 +225,6 @@ class Publisher:
             await self._journal.mark_withdrawn(release.release_id)
             return Published(signed, (), retired=await self._retire(before, []))
 
-    async def _identify(self, path: Path) -> tuple[list[Source], list[Skipped]]:
-        sources: list[Source] = []
-        skipped: list[Skipped] = []
-        for file in await _reading(find_files, path):
-            try:
-                source = await _reading(identify, file)
-            except AudioError as err:
-                skipped.append(Skipped(file, str(err)))
-                continue
-            if any(source.sha256 == other.sha256 for other in sources):
-                skipped.append(Skipped(file, "The same file is in this folder twice."))
-            else:
-                sources.append(source)
-        if not sources:
-            reasons = "; ".join(f"{each.path.name}: {each.reason}" for each in skipped[:3])
-            raise UsageError(f"nothing in {path} can be published ({reasons})")
-        return sources, skipped
-
     async def _names(self, request: PublishRequest, sources: list[Source]) -> tuple[str, str]:
         """Return (title, artist) of the release; reads tags only if it must."""
         if request.title and request.artist:
@@ -232,7 +235,7 @@ class Publisher:
                 tags.append(await self._maker.tags(source))
             except AudioError:
                 continue  # it is reported, with its reason, when its track is made
-        return _names(request, tags)
+        return names_of(request, tags)
 
     async def _tracks(
         self,
@@ -330,8 +333,9 @@ class Publisher:
         facts = ReleaseFacts(
             track.account, current.release.release_id, current.release.artist, current.release.title,
             track.terms, track.tags, track.hints, artwork=current.release.artwork,
+            keybox_of=self._keyboxes.as_before(track),
         )  # fmt: skip
-        source = await _reading(identify, path)
+        source = await reading(identify, path)
         return await self._maker.make(
             source,
             salt=track.salt,
@@ -342,9 +346,21 @@ class Publisher:
             previous=cid,
         )
 
-    async def _retermed(self, track: TrackManifest, terms: str) -> tuple[Cid, TrackManifest]:
+    async def _rekeyed(
+        self,
+        track: TrackManifest,
+        terms: PaidTerms,
+        epochs: Mapping[tuple[TrackId, int], int],
+        content_root: Secret[bytes],
+    ) -> tuple[Cid, TrackManifest]:
+        renditions = await self._keyboxes.renewed(track, terms, epochs, content_root)
+        if renditions == track.renditions:
+            return cid_of(encode_track(track), DAG_CBOR), track
+        return await self._successor(track, renditions=renditions)
+
+    async def _successor(self, track: TrackManifest, **changes: Any) -> tuple[Cid, TrackManifest]:
         previous = cid_of(encode_track(track), DAG_CBOR)
-        changed = replace(track, terms=terms, version=track.version + 1, previous=previous)
+        changed = replace(track, version=track.version + 1, previous=previous, **changes)
         block = encode_track(changed)
         cid = cid_of(block, DAG_CBOR)
         await self._blocks.put(cid, block)
@@ -374,20 +390,6 @@ class Publisher:
 
 def _roots(tracks: _Tracks) -> set[Cid]:
     return {each.layout.root for _, track in tracks for each in track.renditions}
-
-
-def _names(request: PublishRequest, tags: list[Tags]) -> tuple[str, str]:
-    def shared(texts: list[str]) -> str:
-        """Return the text of more than half of the tracks: a few tracks do not speak for a compilation."""
-        text, count = Counter(texts).most_common(1)[0] if texts else ("", 0)
-        return text if 2 * count > len(texts) else ""
-
-    is_single = request.path.is_file()
-    named = (tags[0].title if tags else "") or request.path.stem if is_single else request.path.name
-    title = request.title or shared([each.album for each in tags]) or named or "Untitled"
-    artists = [each.album_artist or each.artist for each in tags]
-    artist = request.artist or shared(artists) or (VARIOUS_ARTISTS if any(artists) else "")
-    return title, artist
 
 
 def _check_mine(release: Release, account: Account) -> None:

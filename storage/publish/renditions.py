@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ from storage.content.track import Rendition
 from storage.content.unixfs import rendition_file
 
 KEY_VERSION = 0
+KeyboxMaker = Callable[[KeyName, Secret[bytes], bytes], Awaitable[Keybox]]
+"""Returns the keybox of a tier, given the key's name, the key and its commitment."""
 _AT_ONCE = SPAN_BYTES // LARGE_BYTES
 """Segments sealed again in one go: as many as are sealed at once the first time."""
 
@@ -71,15 +73,21 @@ class RenditionSealer:
         self._limiter = limiter
 
     async def seal(
-        self, encoded: Encoded, keys: TrackKeys, tier: int, hold: Callable[[Cid], object]
+        self,
+        encoded: Encoded,
+        keys: TrackKeys,
+        tier: int,
+        hold: Callable[[Cid], object],
+        keybox_of: KeyboxMaker | None = None,
     ) -> Rendition:
-        """Encrypt, hash and store an encoding for a free tier; durable when this returns.
+        """Encrypt, hash and store an encoding; durable when this returns.
 
         Args:
             encoded: what to seal.
             keys: of its track.
             tier: which one it is.
             hold: told every root before it is stored, to protect it from eviction until it is pinned.
+            keybox_of: says who can open it; None for everybody.
 
         Raises:
             QuotaExceededError, DiskFullError: nothing was kept.
@@ -98,7 +106,7 @@ class RenditionSealer:
         layout, _ = rendition_file(encoded.size_bytes, digests)
         hold(layout.root)
         await self._blocks.adopt(writer, layout)
-        box = public_keybox(name, key, kc)
+        box = public_keybox(name, key, kc) if keybox_of is None else await keybox_of(name, key, kc)
         hold(box.cid)
         await self._blocks.put(box.cid, box.to_bytes())
         return Rendition(

@@ -23,7 +23,7 @@ from storage.blocks.protocol import BlockStore
 from storage.content.track import ProviderHint, Rendition, TrackManifest, encode_track
 from storage.pins import Pins
 from storage.publish.covers import Covers
-from storage.publish.renditions import Encoded, RenditionSealer, TrackKeys
+from storage.publish.renditions import Encoded, KeyboxMaker, RenditionSealer, TrackKeys
 from storage.publish.source import Source
 from storage.retention import Retention
 
@@ -47,6 +47,7 @@ class ReleaseFacts:
     Attributes:
         covers: pictures of its folders, for a track without one; None where there is no folder.
         artwork: the picture, here already, for a track that has none by all this.
+        keybox_of: says who can open each tier; None for everybody.
     """
 
     account: Account
@@ -58,6 +59,7 @@ class ReleaseFacts:
     hints: tuple[ProviderHint, ...]
     covers: Covers | None = None
     artwork: Cid | None = None
+    keybox_of: KeyboxMaker | None = None
 
 
 class TrackMaker:
@@ -156,7 +158,8 @@ class TrackMaker:
             jpeg = await self.artwork(source, facts.covers)
             artwork = facts.artwork if jpeg is None else await self._store_artwork(jpeg, hold)
             plans = plan_renditions(examined.info, duration_ms=examined.analysis.duration_ms)
-            renditions = [await self._rendition(plan, fd, examined, keys, hold) for plan in plans]
+            seal = _Seal(keys, hold, facts.keybox_of)
+            renditions = [await self._rendition(plan, fd, examined, seal) for plan in plans]
             track = _describe(
                 source, examined, facts, salt, number, tuple(renditions), artwork, version, previous
             )
@@ -167,18 +170,16 @@ class TrackMaker:
             await self._pins.pin(held, Retention.OWN)
         return cid, track
 
-    async def _rendition(
-        self, plan: RenditionPlan, fd: int, examined: Examined, keys: TrackKeys, hold: Hold
-    ) -> Rendition:
+    async def _rendition(self, plan: RenditionPlan, fd: int, examined: Examined, seal: _Seal) -> Rendition:
         if plan.is_source:
             info, duration_ms = examined.info, examined.analysis.duration_ms
             encoded = Encoded(
                 fd, os.fstat(fd).st_size, plan.codec, plan.mime, info.bitrate_bps, info.sample_rate_hz,
                 info.channels, duration_ms,
             )  # fmt: skip
-            return await self._sealer.seal(encoded, keys, plan.tier, hold)
+            return await self._sealer.seal(encoded, seal.keys, plan.tier, seal.hold, seal.keybox_of)
         async with self._encoded(plan, fd, examined.analysis.duration_ms) as encoded:
-            return await self._sealer.seal(encoded, keys, plan.tier, hold)
+            return await self._sealer.seal(encoded, seal.keys, plan.tier, seal.hold, seal.keybox_of)
 
     @asynccontextmanager
     async def _encoded(self, plan: RenditionPlan, fd: int, duration_ms: int) -> AsyncIterator[Encoded]:
@@ -204,6 +205,15 @@ class TrackMaker:
         hold(cid)
         await self._blocks.put(cid, jpeg)
         return cid
+
+
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """What every rendition of one track is sealed with."""
+
+    keys: TrackKeys
+    hold: Hold
+    keybox_of: KeyboxMaker | None
 
 
 def _describe(

@@ -30,8 +30,10 @@ from storage.identity.typed_data import account_of_key, sign_digest
 from storage.kv import MemoryKv
 from storage.publish import publisher
 from storage.publish.journal import Journal
+from storage.publish.keyboxes import Keyboxes
 from storage.publish.mending import Mender
 from storage.publish.models import Mended
+from storage.publish.paid import PaidJournal
 from storage.publish.publisher import Publisher, PublishRequest
 from storage.publish.renditions import RenditionSealer
 from storage.publish.tracks import TrackMaker
@@ -69,14 +71,17 @@ class Node:
         staging = home / "staging"
         staging.mkdir(exist_ok=True)
         maker = TrackMaker(audio=audio, blocks=blocks, pins=blocks.pins, sealer=sealer, staging=staging)
-        journal = Journal(kv)
+        journal, paid = Journal(kv), PaidJournal(kv, random=secrets.token_bytes)
         self.publisher = Publisher(
             owner=Owner(),
             maker=maker,
-            mender=Mender(maker=maker, sealer=sealer, blocks=blocks, pins=blocks.pins, journal=journal),
+            mender=Mender(
+                maker=maker, sealer=sealer, blocks=blocks, pins=blocks.pins, journal=journal, paid=paid
+            ),
             blocks=blocks,
             pins=blocks.pins,
             journal=journal,
+            keyboxes=Keyboxes(blocks=blocks, pins=blocks.pins, paid=paid),
             clock=ManualClock(),
             random=secrets.token_bytes,
             tracks_at_once=2,
