@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import SystemRandom
@@ -11,6 +12,7 @@ import trio
 
 from marina.cid import Cid
 from marina.clock import Clock
+from marina.errors import MarinaError
 from marina.schema import encode_record
 from node.chain.service import ChainService
 from node.downloads import Downloads
@@ -38,6 +40,9 @@ from storage.private import PrivateStore
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
+log = logging.getLogger("marina.node.keys")
+_PRUNE_EVERY_S = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class KeyDesk:
@@ -51,6 +56,7 @@ class KeyDesk:
         delivery: fetches keys of what was bought.
         high_water: the latest time seen.
         rights: what the owner's licences open.
+        cache: the keys that are here.
     """
 
     line: HolderLine
@@ -60,6 +66,7 @@ class KeyDesk:
     delivery: Delivery
     high_water: HighWater
     rights: ChainRights
+    cache: KeyCache
 
     def assurer(
         self,
@@ -79,7 +86,16 @@ class KeyDesk:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.high_water.run)
             await nursery.start(self.delivery.run)
+            nursery.start_soon(self._forget_old)
             task_status.started()
+
+    async def _forget_old(self) -> None:
+        while True:
+            try:
+                await self.cache.prune(self.high_water.time_s())
+            except MarinaError as err:
+                log.info("keys of licences that ended stay for now: %s", err)
+            await trio.sleep(_PRUNE_EVERY_S)
 
 
 def build_key_desk(
@@ -102,10 +118,11 @@ def build_key_desk(
     asker = Asker(owner.account, owner.device, lambda: encode_record(owner.binding))
     high_water = HighWater(table=Table(store, "high-water"), clock=clock)
     rights = ChainRights(chain=chain, account=owner.account)
+    cache = KeyCache(private=private)
     keyring = Keyring(
         artist=Artist(owner.account, owner.content_root),
         rights=rights,
-        cache=KeyCache(private=private),
+        cache=cache,
         releasing=Collector(line=line, asker=asker, evidence=evidence, clock=clock, rng=rng),
         block=block,
         high_water=high_water,
@@ -121,4 +138,4 @@ def build_key_desk(
         rng=rng,
     )
     chain.on_mined = delivery.poke
-    return KeyDesk(line, QuorumCheck(line=line), keyring, evidence, delivery, high_water, rights)
+    return KeyDesk(line, QuorumCheck(line=line), keyring, evidence, delivery, high_water, rights, cache)

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import trio
 
 from marina.clock import ManualClock
-from marina.secret import Secret
 from storage.kv import MemoryKv
 from storage.private import PrivateStore
-
-
-class OpenVault:
-    """Master keys as an open vault keeps them."""
-
-    def __init__(self):
-        self.key = Secret(os.urandom(32))
-
-    def master_key(self):
-        return self.key
-
-    def previous_master_key(self):
-        return None
-
-    def rotate_master(self):
-        self.key = Secret(os.urandom(32))
-        return self.key
-
-    def finish_rotation(self):
-        return None
+from tests.support.vaults import OpenVault
 
 
 class TrioTime(ManualClock):
