@@ -186,6 +186,7 @@ class _Daemon:
             await nursery.start(services.chain.run)
             await nursery.start(services.ledger.run)
             await nursery.start(services.keys.run)
+            await nursery.start(services.guardian.run)
             await nursery.start(services.moderation.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)

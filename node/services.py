@@ -22,6 +22,7 @@ from node.chain.shared_blocks import SharedBlocks
 from node.discovery import Discovery
 from node.downloads import Downloads
 from node.fetch_ledger import FetchLedger
+from node.guardian.service import GuardianService
 from node.healing import ReleaseHealer
 from node.health import HealthMonitor
 from node.jobs import Jobs
@@ -102,6 +103,7 @@ class Services:
     playback: Playback
     ledger: FetchLedger
     keys: KeyDesk
+    guardian: GuardianService
     assurer: Assurer
     why: Why
     search: SwarmSearch
@@ -223,6 +225,15 @@ def build_services(
         ),
         ledger=ledger,
         keys=keys,
+        guardian=GuardianService(
+            host=host,
+            owner=owner,
+            chain=chain,
+            store=store,
+            publish=shared.publish,
+            clock=clock,
+            registry=registry,
+        ),
         assurer=keys.assurer(blocks=blocks, downloads=downloads, block=releases.block),
         why=Why(
             account=owner.account,

@@ -16,6 +16,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from marina.ids import PeerId
 from p2p.errors import PeerGoneError, PeerStalledError
+from p2p.limits import subnet_of
 from p2p.muxer.stream import StalledError, YamuxStream
 from p2p.negotiation import proposal, read_agreement
 
@@ -47,6 +48,12 @@ class MarinaStream:
     def is_usable(self) -> bool:
         """Whether neither side has ended the stream, as far as is known here."""
         return not (self._is_over or self._muxed.is_reset or self._muxed.has_received_fin)
+
+    @property
+    def network(self) -> str:
+        """The peer's network as rates count it: a /24 or /48; empty for this machine."""
+        remote = self._muxed.get_remote_address()
+        return subnet_of(remote[0] if remote else "") or ""
 
     async def read_some(self, max_bytes: int) -> bytes:
         """Return 1 to ``max_bytes`` bytes, or b"" at the end of the stream.

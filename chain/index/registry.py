@@ -10,7 +10,7 @@ from eth_abi import encode
 from eth_hash.auto import keccak
 
 from chain.events import Event
-from chain.index.rows import Handler, changing, key, marking, putting, removing
+from chain.index.rows import Handler, changing, key, making, marking, putting, removing
 from chain.index.store import Change
 from marina.schema import U8, U16, U32, U64, Bytes20, Bytes32, Size, record
 
@@ -100,6 +100,9 @@ class KeyboxRow:
         epoch: grows with each anchoring.
         finality: which blocks guardians take as final.
         block: where it was anchored.
+        anchored_s: block time of that.
+        former_digest: sha256 of the keybox that it replaced; zero for none.
+        former_epoch: of that one.
     """
 
     id: Bytes32
@@ -108,6 +111,9 @@ class KeyboxRow:
     epoch: U32
     finality: U8
     block: U64
+    anchored_s: U64
+    former_digest: Bytes32
+    former_epoch: U32
 
 
 @record("marina/chain/keybox-writer/1")
@@ -211,12 +217,23 @@ def _royalty_changed(event: Event, _: int) -> Sequence[Change]:
     return [_of(event, event.values["id"], lambda row: replace(row, royalty_bps=event.values["royaltyBps"]))]
 
 
-def _keybox_anchored(event: Event, _: int) -> Sequence[Change]:
+def _keybox_anchored(event: Event, time_s: int) -> Sequence[Change]:
     said = event.values
-    row = KeyboxRow(
-        said["id"], said["tier"], said["digest"], said["epoch"], said["finality"], event.log.block
-    )
-    return [putting(key(KEYBOXES, row.id, bytes((row.tier,))), row)]
+
+    def make(old: KeyboxRow | None, _: Sequence[object]) -> KeyboxRow:
+        return KeyboxRow(
+            id=said["id"],
+            tier=said["tier"],
+            digest=said["digest"],
+            epoch=said["epoch"],
+            finality=said["finality"],
+            block=event.log.block,
+            anchored_s=time_s,
+            former_digest=old.digest if old else bytes(32),
+            former_epoch=old.epoch if old else 0,
+        )
+
+    return [making(KeyboxRow, key(KEYBOXES, said["id"], bytes((said["tier"],))), make)]
 
 
 def _keybox_writer_changed(event: Event, _: int) -> Sequence[Change]:

@@ -186,6 +186,19 @@ def verify_binding(
     Raises:
         BindingError: any rule is broken; the message says which.
     """
+    check_rules(binding, now_s=now_s, peer=peer, required_scopes=required_scopes, epoch_min=epoch_min)
+    return check_signatures(binding)
+
+
+def check_rules(
+    binding: DeviceBinding,
+    *,
+    now_s: int,
+    peer: bytes,
+    required_scopes: Scope = NO_SCOPES,
+    epoch_min: int = 0,
+) -> None:
+    """Check all but the signatures; arguments and errors as for ``verify_binding``."""
     if binding.peer != peer:
         raise BindingError("the binding is for another device than the one that shows it")
     _check_window(binding, now_s)
@@ -194,7 +207,6 @@ def verify_binding(
     if required_scopes & ~binding.scopes:
         missing = Scope(required_scopes & ~binding.scopes)
         raise BindingError(f"the binding does not grant {missing.name}")
-    return check_signatures(binding)
 
 
 def check_signatures(binding: DeviceBinding) -> Account:
@@ -206,14 +218,25 @@ def check_signatures(binding: DeviceBinding) -> Account:
         BindingError: the account's or the device's signature does not fit.
     """
     digest = binding.digest
+    check_counter_signature(binding)
     try:
         signer = recover(digest, binding.signature)
-        verify(binding.peer, binding.counter_signature, digest)
     except MalformedError as err:
         raise BindingError(f"the binding is not signed by both sides: {err}") from err
     if signer != binding.owner:
         raise BindingError(f"the binding is not signed by {account_text(Account(binding.owner))}")
     return signer
+
+
+def check_counter_signature(binding: DeviceBinding) -> None:
+    """Check that the device wants to be bound; BindingError if it did not sign.
+
+    For accounts that are contracts, whose own signature only the chain can judge (ERC-1271).
+    """
+    try:
+        verify(binding.peer, binding.counter_signature, binding.digest)
+    except MalformedError as err:
+        raise BindingError(f"the binding is not signed by both sides: {err}") from err
 
 
 def decode_binding(data: bytes) -> DeviceBinding:

@@ -1,0 +1,1 @@
+"""Keeping parts of keys for artists: what a guardian or delegate checks, releases and remembers."""

@@ -1,0 +1,225 @@
+"""The guardian of a node: off unless its owner said otherwise, and then a server, an address, a watch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import trio
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from marina.cid import Cid
+from marina.clock import Clock
+from marina.codec import encode
+from marina.errors import MarinaError, NetworkError, NotFoundError
+from marina.ids import TrackId
+from marina.metrics import Counter, Registry
+from marina.schema import encode_record
+from marina.signing import Signer
+from node.chain.service import ChainService
+from node.guardian.rates import Rates
+from node.guardian.release_log import ReleaseLog
+from p2p.host import Host
+from p2p.key_server import KeyServer
+from p2p.wire.key import holder_cid
+from storage.identity.owner import Owner
+from storage.kv import KeyValueStore, Table
+
+if TYPE_CHECKING:
+    # A node that is no guardian and has no chain loads nothing of it.
+    from trio_typing import TaskStatus
+
+    from chain.key_facts import KeyChain
+    from node.guardian.judge import Former, Judge
+
+log = logging.getLogger("marina.node.guardian")
+FORMER_S = 86_400
+"""The keybox of the epoch before is served for a day: listeners may not know the new one yet."""
+_ON = b"on"
+_WATCH_S = 3.0
+_WATCHED_BLOCKS = 64
+_WATCHED_MAX = 4096
+_PRUNE_EVERY_S = 86_400.0
+
+
+class _Holder:
+    """The owner, as the judge needs them."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self.signer: Signer = owner.device
+        self.account = owner.account
+
+    def key(self) -> X25519PrivateKey:
+        return self._owner.key_holder_key()
+
+    def binding(self) -> bytes:
+        return encode_record(self._owner.binding)
+
+
+class GuardianService:
+    """Answers key requests while it is on."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        owner: Owner,
+        chain: ChainService,
+        store: KeyValueStore,
+        publish: Callable[[Cid, bytes], Awaitable[None]],
+        clock: Clock,
+        registry: Registry,
+    ) -> None:
+        """Take the collaborators; nothing is served yet.
+
+        Args:
+            host: the node's libp2p host.
+            owner: whose shares these are.
+            chain: the node's chain.
+            store: the node's state.
+            publish: keeps a small block and lets everybody find it here.
+            clock: the time.
+            registry: of metrics.
+        """
+        self._host = host
+        self._owner = owner
+        self._chain = chain
+        self._state = Table(store, "guardian")
+        self._releases = ReleaseLog(store)
+        self._publish = publish
+        self._clock = clock
+        self._wake = trio.Event()
+        self._judge: Judge | None = None
+        self._key_chain: KeyChain | None = None
+        self._server: KeyServer | None = None
+        self._reorg_leaks = Counter(
+            "marina_guardian_reorg_leaks_total",
+            "Releases for licences that a re-organisation took away afterwards",
+            registry=registry,
+        )
+        self._answers = Counter(
+            "marina_guardian_answers_total", "Answers to key messages", ["outcome"], registry=registry
+        )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether requests are answered."""
+        return self._server is not None
+
+    async def switch(self, on: bool) -> None:
+        """Answer from now on, or no longer; that is remembered."""
+        await (self._state.put(_ON, b"1") if on else self._state.delete(_ON))
+        await self._set(on)
+
+    async def facts(self) -> dict[str, Any]:
+        """Return what the owner sees of it."""
+        releases, devices = await self._releases.totals()
+        return {
+            "on": self.is_on,
+            "locked": self._owner.is_locked,
+            "released": releases,
+            "devices": devices,
+            "answers": dict(self._judge.counts) if self._judge else {},
+        }
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve if it was on before, and watch what becomes of the blocks of releases, until cancelled."""
+        if await self._state.get(_ON) is not None:
+            await self._set(True)
+        task_status.started()
+        pruned_s = -_PRUNE_EVERY_S
+        while True:
+            if not self.is_on:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                continue
+            try:
+                await self._look_for_reorgs()
+                if self._clock.monotonic_s() - pruned_s > _PRUNE_EVERY_S:
+                    pruned_s = self._clock.monotonic_s()
+                    await self._releases.prune(self._clock.now_s())
+            except MarinaError as err:
+                log.info("releases are not compared with the chain now: %s", err)
+            await trio.sleep(_WATCH_S)
+
+    async def answer(self, message: bytes, peer_key: bytes, origin: str) -> bytes:
+        """Answer one message of the key protocol."""
+        judge = self._judge = self._judge or self._make_judge()
+        before = judge.counts.copy()
+        made = await judge.answer(message, peer_key, origin)
+        for outcome in judge.counts - before:
+            self._answers.labels(outcome=outcome).inc()
+        return made
+
+    async def _set(self, on: bool) -> None:
+        if on and self._server is None:
+            self._server = KeyServer(answering=self)
+            self._server.attach(self._host)
+            key = self._owner.device.public_key
+            await self._publish(holder_cid(key), encode(["marina/guardian/1", key]))
+            log.info("this node answers key requests")
+        elif not on and self._server is not None:
+            self._server.detach(self._host)
+            self._server = None
+            log.info("this node answers no key requests any more")
+        self._wake.set()
+
+    def _make_judge(self) -> Judge:
+        from node.guardian.judge import Judge
+
+        return Judge(
+            holder=_Holder(self._owner),
+            chain=self._facts_of,
+            releases=self._releases,
+            clock=self._clock,
+            admits=Rates(clock=self._clock).admits,
+            former=self._former,
+        )
+
+    def _facts_of(self) -> KeyChain:
+        from chain.key_facts import KeyChain
+
+        if self._key_chain is None:
+            try:
+                chain = self._chain.get()
+            except MarinaError as err:
+                raise NetworkError(str(err)) from err
+            self._key_chain = KeyChain(rpc=chain.rpc, contracts=chain.contracts, clock=self._clock)
+        return self._key_chain
+
+    async def _former(self, track_id: TrackId, tier: int) -> Former | None:
+        from node.guardian.judge import Former
+
+        row = await self._chain.get().tables.keybox(track_id, tier)
+        if row is None or not row.former_epoch:
+            return None
+        return Former(row.former_digest, row.former_epoch, row.anchored_s + FORMER_S)
+
+    async def _look_for_reorgs(self) -> None:
+        """Follow the blocks of recent releases; a licence that is gone with its block gets no more anyway."""
+        chain = self._facts_of()
+        head = await chain.block()
+        recent = await self._releases.since(max(0, head.number - _WATCHED_BLOCKS), limit=_WATCHED_MAX)
+        hashes = {
+            number: await chain.hash_at(number)
+            for number in {each.block for each in recent if each.block <= head.number}
+        }
+        for each in recent:
+            if hashes.get(each.block) == each.block_hash:
+                continue
+            if await self._is_licence(each.licence):
+                await self._releases.note(replace(each, block=head.number, block_hash=head.hash))
+            else:
+                await self._releases.note(replace(each, is_lost=True))
+                self._reorg_leaks.inc()
+                log.warning("the chain dropped a block, and with it a licence for which a key was released")
+
+    async def _is_licence(self, licence: bytes) -> bool:
+        try:
+            await self._chain.get().offers.licence(licence)
+        except NotFoundError:
+            return False
+        return True
