@@ -33,6 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if facts["release"] is not None:
         lines.append(f"or with “{clean(facts['release']['title'])}”, {facts['release']['id']}:")
         lines += _offers(console, facts["release"]["items"], "not sold either")
+    lines += _assurance(facts["assurance"])
     shares = ", ".join(f"{each['account'][:10]}… {each['percent']:g} %" for each in facts["splits"])
     lines.append(f"paid to {shares}, after {facts['fee_percent']:g} % for the DAO")
     for kind, until in facts["yours_until_s"].items():
@@ -42,6 +43,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
     console.result(facts, lines)
     return 0
+
+
+def _assurance(found: dict[str, Any] | None) -> list[str]:
+    """Return whether it could be heard now, as far as keys are needed."""
+    if found is None:
+        return []
+    if found["problem"] is not None:
+        return [f"not to be heard now: {clean(found['problem'])}"]
+    quorum = found["quorum"]
+    words = f"{quorum['ready']} of {quorum['of']} guardians are ready and {quorum['needed']} are needed"
+    if quorum["delegates"]:
+        words += f"; {quorum['delegates']} of the artist's delegates answer too"
+    thin = "; few more failures would leave the key out of reach" if quorum["thin"] else ""
+    return [f"to be heard now: {words}{thin}"]
 
 
 def _offers(console: Console, items: list[dict[str, Any]], none: str) -> list[str]:

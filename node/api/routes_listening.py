@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
 
 from chain.amount import format_amount
-from chain.market.offers import KINDS
+from chain.market.offers import DOWNLOAD, KINDS, STREAM
 from marina.ids import Account, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
@@ -18,6 +19,7 @@ from node.keys.assurance import Assurance, Assurer
 from node.library import Library
 from node.why import Why
 from p2p.peerkey import peer_of_key
+from storage.content.track import TrackManifest
 
 _WAIT_S_MAX = 30
 _LOOK_EVERY_S = 0.25
@@ -107,6 +109,16 @@ class ListeningRoutes:
                 }
             )
         return found
+
+
+async def sold_assurance(
+    assurer: Assurer, tracks: Sequence[TrackManifest], offers: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Return whether tracks could be heard now under what is sold of them; None where no key is needed."""
+    sold = {each["kind"] for each in offers if each["sold"]}
+    kind = DOWNLOAD if sold == {KINDS[DOWNLOAD]} else STREAM
+    found = await assurer.look(tracks, kind, is_thorough=True)
+    return assurance_json(found) if found.tiers else None
 
 
 def assurance_json(found: Assurance) -> dict[str, Any]:

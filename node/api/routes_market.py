@@ -14,6 +14,7 @@ from marina.ids import Account, ReleaseId, account_text, release_text
 from node.api.errors import BadRequestError
 from node.api.reply import Page, PageQuery, Reply
 from node.api.router import ApiContext, route
+from node.api.routes_listening import sold_assurance
 from node.api.routes_wallet import TYPED_BYTES_MAX, max_fee, typed_account
 from node.api.scopes import Scope
 from node.chain.purchase import Order, purchase
@@ -120,6 +121,7 @@ class MarketRoutes:
                 "fee_percent": await chain.tables.fee_bps() / 100,
                 "items": items,
                 "release": release,
+                "assurance": await sold_assurance(self._assurer, thing.target.meant, items),
                 "yours_until_s": {
                     "stream": _until(held[1]),
                     "download": _until(held[2]),
