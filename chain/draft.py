@@ -43,6 +43,7 @@ class Draft:
         gas_limit: fixed gas limit, None to estimate.
         is_queued: whether it may wait until the chain answers.
         permit: that ``data`` lacks; it is signed with the owner's yes, never before.
+        gas_guess: gas that is assumed while it cannot be tried, because it needs what another does first.
     """
 
     to: Account | None
@@ -55,3 +56,4 @@ class Draft:
     gas_limit: int | None = None
     is_queued: bool = False
     permit: Permit | None = None
+    gas_guess: int = 250_000

@@ -51,10 +51,10 @@ def spend(
     """
     asked = {**body, "account": args.account, "max_fee": args.max_fee}
     quote = daemon.post(path, asked)
-    lines = quote_lines(quote)
+    lines = quote_lines(quote) if quote["transactions"] else ["Nothing is left to be sent."]
     shown = {key: value for key, value in quote.items() if key != "confirm"}
-    if args.dry_run:
-        facts = {"quote": shown, "dry_run": True, "transactions": []}
+    if args.dry_run or not quote["transactions"]:
+        facts = {"quote": shown, "dry_run": bool(args.dry_run), "transactions": []}
         if is_shown:
             console.result(facts, lines)
         return facts
@@ -67,8 +67,13 @@ def spend(
     done = [_settled(daemon, console, each) for each in sent]
     facts = {"transactions": done, "quote": shown}
     if is_shown:
-        console.result(facts, [_line(each) for each in done])
+        console.result(facts, settled_lines(facts))
     return facts
+
+
+def settled_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return what became of the transactions that ``spend`` sent."""
+    return [_line(each) for each in facts["transactions"]] or ["Nothing was left to be sent."]
 
 
 def quote_lines(quote: Mapping[str, Any]) -> list[str]:

@@ -48,6 +48,7 @@ from node.api.routes_moderation import ModerationRoutes
 from node.api.routes_music import MusicRoutes
 from node.api.routes_page import PageRoutes
 from node.api.routes_publish import PublishRoutes
+from node.api.routes_selling import SellingRoutes
 from node.api.routes_session import SessionRoutes
 from node.api.routes_wallet import WalletRoutes
 from node.api.server import ApiAddress, ApiServer
@@ -188,6 +189,7 @@ class _Daemon:
             await nursery.start(services.keys.run)
             await nursery.start(services.guardian.run)
             await nursery.start(services.moderation.run)
+            await nursery.start(services.selling.watch.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
             yield
@@ -240,14 +242,15 @@ class _Daemon:
             nursery.cancel_scope.cancel()
 
     def _router(self, services: Services, tokens: TokenAuthority, codes: OneTimeCodes) -> Router:
-        router = Router()
+        router, succession = Router(), trio.Lock()
         ticket_key = Secret(secrets.token_bytes(32))
         router.include(
             PageRoutes(),
             HealthRoutes(health=services.health, registry=services.registry),
             SessionRoutes(tokens=tokens, codes=codes, sessions=Sessions(tokens=tokens, codes=codes)),
             MusicRoutes(services=services, ticket_key=ticket_key),
-            PublishRoutes(services=services),
+            PublishRoutes(services=services, succession=succession),
+            SellingRoutes(services=services, succession=succession),
             ControlRoutes(services=services, stop=self._stop.set, started_s=self._started_s),
             KeyRoutes(services=services),
             WalletRoutes(chain=services.chain),

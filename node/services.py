@@ -33,6 +33,7 @@ from node.naming import BlockNames
 from node.playback import Playback
 from node.providers import SwarmProviders
 from node.replication import Keeper, Replication, identity_of
+from node.selling.build import Selling, build_selling
 from node.settings import Settings
 from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
@@ -106,6 +107,7 @@ class Services:
     guardian: GuardianService
     assurer: Assurer
     why: Why
+    selling: Selling
     search: SwarmSearch
     search_server: SearchServer
     discovery: Discovery
@@ -243,6 +245,16 @@ def build_services(
             keyring=keys.keyring,
             evidence=keys.evidence,
             chain=chain,
+        ),
+        selling=build_selling(
+            chain=chain,
+            keys=keys,
+            publisher=publisher,
+            library=library,
+            block=releases.block,
+            host=host,
+            own_key=owner.device.public_key,
+            clock=clock,
         ),
         search=SwarmSearch(host=host, library=library, swarm=swarm),
         search_server=SearchServer(

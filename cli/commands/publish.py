@@ -1,4 +1,4 @@
-"""marina publish: encrypt, sign and seed a folder of music."""
+"""marina publish: encrypt, sign and seed a folder of music; with a price, sell it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_bytes
+from cli.sale import add_sale_options, is_sold, rehearsal_lines, sale_body, sale_lines
+from cli.spend import add_spend_options, settled_lines, spend
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +17,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="a folder (one release) or one audio file")
     parser.add_argument("--title", help="release title (default: the album tag, or the folder's name)")
     parser.add_argument("--artist", help="release artist (default: from the tags)")
-    parser.add_argument("--terms", default="CC-BY-4.0", help="licence of the music (default CC-BY-4.0)")
+    parser.add_argument(
+        "--terms", help="licence of the music (default CC-BY-4.0; all-rights-reserved when it is sold)"
+    )
     parser.add_argument("--tag", action="append", default=[], help="a tag for every track; repeatable")
     parser.add_argument("--replicas", type=int, default=0, metavar="N", help="ask N operators to keep it")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    add_sale_options(parser)
+    add_spend_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Publish and print the release id, what it took, and what to do next."""
+    daemon = Daemon(console)
+    sale = sale_body(args)
     body = {
         "path": str(args.path.expanduser().absolute()),
         "title": args.title,
@@ -32,14 +39,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "replicas": args.replicas,
         "dry_run": args.dry_run,
     }
+    if sale is not None:
+        body["sale"] = {**sale, "account": args.account, "max_fee": args.max_fee}
     result: dict[str, Any] = {}
     with console.progress("Publishing") as progress:
-        for event in Daemon(console).stream("/api/v1/publish", body):
+        for event in daemon.stream("/api/v1/publish", body):
             if event["event"] == "progress":
                 progress.update(event)
             elif event["event"] == "result":
                 result = event
-    console.result(result, _lines(result, is_dry_run=args.dry_run))
+    lines = _lines(result, is_dry_run=args.dry_run)
+    if sale is not None and not args.dry_run:
+        # What is signed is shown before money is asked for: were that refused, the release is there.
+        for line in () if console.is_json else lines:
+            console.hint(line)
+        done = spend(
+            daemon, console, args, f"/api/v1/releases/{result['release']}/sell", sale, is_shown=False
+        )
+        result |= {"transactions": done["transactions"], "sold": True}
+        lines = [f"{_name(result)}  {result['release']}", *settled_lines(done)]
+    console.result(result, lines)
     if result.get("missing"):
         console.hint(
             f"{counted(result['missing'], 'block')} could not be made again from these files. Fetch what is "
@@ -58,13 +77,15 @@ def _lines(result: dict, *, is_dry_run: bool) -> list[str]:  # type: ignore[type
     ]
     if is_dry_run:
         count, size = counted(len(tracks), "track"), human_bytes(result["bytes"])
-        return [*lines, _name(result), f"{count}, about {size} to store. Nothing was written."]
+        lines += [_name(result), f"{count}, about {size} to store. Nothing was written."]
+        return [*lines, *rehearsal_lines(result["sale"])] if is_sold(result) else lines
     return [
         *lines,
         f"{_name(result)}{_again(result)}",
         f"release   {result['release']}",
         f"manifest  {result['cid']}",
         f"stored    {human_bytes(result['bytes'])} encrypted",
+        *(sale_lines(result["sale"]) if is_sold(result) else []),
         "Share it: marina share " + str(result["release"])[:14],
     ]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from cli.api import Daemon
 from cli.console import Console, clean, human_date
-from cli.spend import add_spend_options, spend
+from cli.sale import add_holder_options, holder_body, sale_lines
+from cli.spend import add_spend_options, settled_lines, spend
 from marina.errors import NotPermittedError, UsageError
 
 
@@ -34,6 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     withdraw.add_argument("--reason", default="")
     withdraw.add_argument("--yes", action="store_true", help="do not ask")
     _configure_market(actions)
+    reissue = actions.add_parser(
+        "reissue", help="split the keys of what is sold anew: other guardians, a new epoch, the same sound"
+    )
+    reissue.add_argument("id")
+    add_holder_options(reissue)
+    add_spend_options(reissue)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -41,6 +48,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     daemon = Daemon(console)
     if args.action in _MARKET:
         return _market(daemon, args, console)
+    if args.action == "reissue":
+        return _reissue(daemon, args, console)
     if args.action == "list":
         return _list(daemon, console)
     if args.action == "status":
@@ -118,6 +127,25 @@ def _market(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _reissue(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:
+    body = {**holder_body(args), "dry_run": args.dry_run}
+    done = spend(daemon, console, args, f"/api/v1/releases/{args.id}/reissue", body, is_shown=False)
+    quote = done["quote"]
+    facts = {
+        **{key: quote.get(key) for key in ("release", "version", "is_resumed", "guardians", "threshold")},
+        **{key: quote[key] for key in ("delegates", "warnings")},
+        "dry_run": args.dry_run,
+        "transactions": done["transactions"],
+    }
+    if args.dry_run:
+        console.result(facts, [*sale_lines(quote), "Nothing was signed."])
+        return 0
+    again = "  (signed before; it went on from there)" if quote["is_resumed"] else ""
+    lines = [f"{quote['release']} is now version {quote['version']}{again}", *sale_lines(quote)]
+    console.result(facts, [*lines, *settled_lines(done)])
+    return 0
+
+
 def _replacement(number: str, file: str) -> dict[str, object]:
     if not number.isdecimal():
         raise UsageError(f"--track {clean(number)}: give the track's number, then the new file")
@@ -153,9 +181,28 @@ def _status(facts: dict, console: Console) -> int:  # type: ignore[type-arg]
         *(console.table(("operator", "account", "state", "until"), rows) if rows else []),
         *(f"! {each['peer'][-8:]}: {clean(each['reason'])}" for each in facts["pledges"] if each["reason"]),
         f"{facts['message'][0].upper()}{facts['message'][1:]}.",
+        *_key_lines(facts.get("keys"), facts["id"]),
     ]
     console.result(facts, lines)
-    return 0 if facts["safe_to_close"] or not facts["wanted"] else 8
+    is_safe = facts["safe_to_close"] or not facts["wanted"]
+    return 0 if is_safe and not _are_keys_in_danger(facts.get("keys")) else 8
+
+
+def _are_keys_in_danger(keys: dict | None) -> bool:  # type: ignore[type-arg]
+    return keys is not None and (keys["problem"] is not None or not keys["is_enough"] or keys["is_thin"])
+
+
+def _key_lines(keys: dict | None, release: str) -> list[str]:  # type: ignore[type-arg]
+    """Return whether the keys of a release are within reach; nothing for a free one."""
+    if keys is None:
+        return []
+    if keys["problem"] is not None:
+        return [f"! Its keys could not be looked at: {clean(keys['problem'])}"]
+    lines = [f"Keys, epoch {keys['epoch']}: {clean(keys['message'])}."]
+    lines += [f"  guardian {clean(who)} {clean(why)}" for who, why in sorted(keys["problems"].items())]
+    if _are_keys_in_danger(keys):
+        lines.append(f"! Too few are live: split the keys anew with 'marina release reissue {release[:14]}'.")
+    return lines
 
 
 def _summary(facts: dict) -> str:  # type: ignore[type-arg]

@@ -12,56 +12,66 @@ from marina.errors import UsageError
 from marina.ids import ReleaseId, account_text, release_text, track_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
+from node.api.sale_offer import keys_json, read_offer
 from node.api.scopes import Scope
 from node.fetching import fetch_tracks
 from node.jobs import Event, Report
+from node.publishing import announce, own_hints
 from node.services import Services
-from node.sharing import shareable_addresses
 from node.typed import typed_link
 from p2p.links import is_link
-from p2p.releases import FetchedRelease
 from storage.content.release import SignedRelease
-from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint
 from storage.publish.models import Preview, Published, PublishRequest, Skipped
+
+FREE_TERMS, SOLD_TERMS = "CC-BY-4.0", "all-rights-reserved"
 
 
 class PublishRoutes:
     """What an artist and an operator do."""
 
-    def __init__(self, *, services: Services) -> None:
+    def __init__(self, *, services: Services, succession: trio.Lock) -> None:
+        """Take the services; two tabs must not sign two successors of one version: ``succession`` is held."""
         self._services = services
-        self._succession = trio.Lock()
-        """Two tabs must not sign two successors of one version, of which nodes would keep either."""
+        self._succession = succession
 
     @route("POST", "/api/v1/publish", scope=Scope.WRITE_MUSIC)
     async def publish(self, ctx: ApiContext) -> Reply:
-        """Publish a folder or file of this machine; progress as it goes."""
+        """Publish a folder or file of this machine; progress as it goes.
+
+        With ``sale`` its tracks are sold: guardians get the shares of their keys. What it then takes on the
+        chain answers ``/releases/{id}/sell``; a dry run shows what that would cost.
+        """
         path = Path(ctx.body.text("path"))
         if not path.is_absolute():
             raise UsageError("give the whole path of the folder or file")
+        is_dry_run = ctx.body.flag("dry_run", default=False)
+        offer = None if "sale" not in ctx.body else await read_offer(self._services, ctx.body.raw()["sale"])
         request = PublishRequest(
             path=path,
             title=ctx.body.text("title", None, bytes_max=1024),
             artist=ctx.body.text("artist", None, bytes_max=1024),
-            terms=ctx.body.text("terms", "CC-BY-4.0", bytes_max=256),
+            terms=ctx.body.text("terms", FREE_TERMS if offer is None else SOLD_TERMS, bytes_max=256),
             tags=tuple(ctx.body.texts("tags", items_max=64, bytes_max=256)),
-            hints=self._hints(),
+            hints=own_hints(self._services),
+            paid=None if offer is None else offer.request,
         )
         replicas = ctx.body.whole("replicas", 0, low=0, high=100)
-        is_dry_run = ctx.body.flag("dry_run", default=False)
 
         async def work(report: Report) -> Event:
             async def tell(done: int, total: int, name: str) -> None:
                 await report({"done": done, "total": total, "unit": "files", "note": name})
 
             if is_dry_run:
-                return _preview(await self._services.publisher.preview(request, tell))
+                preview = await self._services.publisher.preview(request, tell)
+                rehearsed = {} if offer is None else await offer.rehearse(preview)
+                return {**_preview(preview), **rehearsed}
             published = await self._in_force(await self._services.publisher.publish(request, tell))
-            await self._announce(published)
+            await announce(self._services, published)
             if replicas:
                 target = await self._services.library.resolve_release_cid(published.signed.cid)
                 await self._services.replication.want(target, replicas)
-            return _published(published)
+            sold = {} if offer is None else await offer.result(published)
+            return {**_published(published), **sold}
 
         return Reply.stream(self._services.jobs.events(work))
 
@@ -88,8 +98,9 @@ class PublishRoutes:
 
     @route("GET", "/api/v1/releases/{id}/status", scope=Scope.READ_MUSIC)
     async def status(self, ctx: ApiContext) -> Reply:
-        """Answer who keeps a release and whether it is safe to close this node."""
-        return Reply.ok(await self._status(await self._services.library.release(ctx.params["id"])))
+        """Answer who keeps a release, whether its keys are within reach, and whether it is safe to close."""
+        status = await self._status(await self._services.library.release(ctx.params["id"]))
+        return Reply.ok({**status, "keys": await keys_json(self._services, ctx.params["id"])})
 
     @route("POST", "/api/v1/releases/{id}/replicate", scope=Scope.WRITE_MUSIC)
     async def replicate(self, ctx: ApiContext) -> Reply:
@@ -122,7 +133,7 @@ class PublishRoutes:
                 terms=terms,
                 replace_track=(number, Path(file)) if number is not None and file is not None else None,
             )
-            await self._announce(published)
+            await announce(self._services, published)
         return Reply.ok(_published(published))
 
     @route("POST", "/api/v1/releases/{id}/withdraw", scope=Scope.WRITE_MUSIC)
@@ -132,7 +143,7 @@ class PublishRoutes:
         async with self._succession:
             signed = await self._services.library.release(ctx.params["id"])
             tombstone = await self._services.publisher.withdraw(signed, reason)
-            await self._announce(tombstone)
+            await announce(self._services, tombstone)
         return Reply.ok(_published(tombstone))
 
     @route("POST", "/api/v1/join", scope=Scope.ADMIN)
@@ -159,13 +170,6 @@ class PublishRoutes:
         latest = await self._services.library.resolve_release_cid(published.signed.cid)
         return replace(published, signed=latest.signed, tracks=latest.tracks)
 
-    async def _announce(self, published: Published) -> None:
-        signed, tracks = published.signed, published.tracks
-        fetched = FetchedRelease(signed, tracks, None)
-        await self._services.library.add(fetched, is_mine=True, is_local=True)
-        roots = [each.layout.root for _, track in tracks for each in track.renditions]
-        await self._services.discovery.released(signed, roots, published.retired)
-
     async def _status(self, signed: SignedRelease) -> dict[str, object]:
         status = self._services.replication.status(signed.cid)
         return {
@@ -186,10 +190,6 @@ class PublishRoutes:
                 for each in status.pledges
             ],
         }
-
-    def _hints(self) -> tuple[ProviderHint, ...]:
-        own = shareable_addresses(self._services.host.listen_addrs)
-        return (ProviderHint(self._services.host.peer_id, own[:HINT_ADDRESSES_MAX]),)
 
 
 def _published(published: Published) -> Event:

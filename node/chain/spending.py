@@ -15,8 +15,6 @@ from marina.ids import Account, account_text
 from node.chain.confirmations import Pending
 from node.chain.service import ChainService, Money
 
-_LATER_GAS = 250_000
-"""Assumed for a transaction that can be tried only later: after the one ahead of it, or when signed."""
 _STATES = {
     State.PLANNED: "waits",
     State.SIGNED: "pending",
@@ -36,6 +34,7 @@ async def quote(
     *,
     max_fee: str | None,
     is_offline: bool = False,
+    is_dry: bool = False,
     names: Mapping[str, Account] | None = None,
 ) -> dict[str, Any]:
     """Try transactions without sending them, and return what the owner is asked to confirm.
@@ -46,6 +45,7 @@ async def quote(
         account: pays and signs.
         max_fee: the most that all network fees together may be, as people write it; None for the policy's.
         is_offline: the chain does not answer, and they may wait for it: nothing is tried.
+        is_dry: only to be shown: there is nothing to confirm.
         names: ENS names that were typed and what they stand for; each is shown beside its whole address.
 
     Raises:
@@ -64,9 +64,9 @@ async def quote(
     left = cap
     rows: list[dict[str, Any]] = []
     for number, draft in enumerate(drafts):
-        fee_wei = None
+        gas, fee_wei = None, None
         if not is_offline:
-            fee_wei = await _fee(chain, draft, account, left, is_first=number == 0)
+            gas, fee_wei = await _cost(chain, draft, account, left, is_first=number == 0)
             left = None if left is None else max(0, left - fee_wei)
         fees = None if fees is None or fee_wei is None else fees + fee_wei
         same = chain.journal.live_with(draft.key)
@@ -79,6 +79,7 @@ async def quote(
                 "to": None if draft.to is None else account_text(draft.to),
                 "value": format_amount(draft.value, coin),
                 "data": "0x" + draft.data.hex(),
+                "gas": gas,
                 "fee_max": None if fee_wei is None else format_amount(fee_wei, coin),
             }
         )
@@ -89,8 +90,9 @@ async def quote(
         f"{format_amount(await chain.guard.left(currency), currency)}"
         for currency in dict.fromkeys(each.currency for draft in drafts for each in draft.spend)
     ]
+    pending = Pending(account, tuple(drafts), fees if cap is None else cap)
     return {
-        "confirm": service.confirmations.offer(Pending(account, tuple(drafts), fees if cap is None else cap)),
+        "confirm": None if is_dry else service.confirmations.offer(pending),
         "account": account_text(account),
         "chain": chain.profile.name,
         "transactions": rows,
@@ -201,16 +203,25 @@ def _with_names(draft: Draft, names: Mapping[str, Account]) -> str:
     return summary
 
 
-async def _fee(chain: Money, draft: Draft, account: Account, cap: int | None, *, is_first: bool) -> int:
+async def _cost(
+    chain: Money, draft: Draft, account: Account, cap: int | None, *, is_first: bool
+) -> tuple[int, int]:
+    """Return the gas limit that a transaction would get, and the most that its network fee can be."""
     if draft.permit is not None:  # it can be tried once the permit is signed, with the owner's yes
-        return offer(await chain.gateway.fees(), chain.profile, _LATER_GAS, cap).cost_wei(_LATER_GAS)
+        return await _guess(chain, draft, cap)
     try:
-        return (await chain.sender.simulate(draft, account, cap)).fee_wei
+        found = await chain.sender.simulate(draft, account, cap)
     except RevertedError:
         if is_first:
             raise
         # It needs what the one ahead of it does; it is tried again before it is signed.
-        return offer(await chain.gateway.fees(), chain.profile, _LATER_GAS, cap).cost_wei(_LATER_GAS)
+        return await _guess(chain, draft, cap)
+    return found.gas, found.fee_wei
+
+
+async def _guess(chain: Money, draft: Draft, cap: int | None) -> tuple[int, int]:
+    fee = offer(await chain.gateway.fees(), chain.profile, draft.gas_guess, cap)
+    return draft.gas_guess, fee.cost_wei(draft.gas_guess)
 
 
 def _raw(token: bytes) -> Currency:

@@ -34,7 +34,8 @@ from storage.content.layout import RenditionLayout
 from storage.content.track import TrackManifest
 from storage.errors import DiskFullError
 from storage.kv import Batch, MemoryKv, Table
-from storage.publish.publisher import Published, _reading
+from storage.publish.models import Published
+from storage.publish.scanning import reading
 from storage.retention import Retention
 from streaming.errors import NobodyHasItError
 from streaming.quality import Quality
@@ -262,7 +263,7 @@ async def test_publishing_stops_at_once_while_a_large_file_is_read_from_a_slow_d
 
     try:
         with trio.fail_after(5), trio.move_on_after(0.05) as scope:
-            await _reading(slow, Path("song.flac"))
+            await reading(slow, Path("song.flac"))
         assert scope.cancelled_caught
     finally:
         release.set()
@@ -296,7 +297,9 @@ class OneRelease:
 
 async def test_two_tabs_at_once_sign_one_version_after_the_other(autojump_clock):
     one = OneRelease()
-    routes = PublishRoutes(services=SimpleNamespace(library=one, publisher=one, discovery=one))
+    routes = PublishRoutes(
+        services=SimpleNamespace(library=one, publisher=one, discovery=one), succession=trio.Lock()
+    )
     ctx = SimpleNamespace(params={"id": "rl_x"}, body=SimpleNamespace(text=lambda *_, **__: "mistake"))
     async with trio.open_nursery() as nursery:
         for _ in range(2):

@@ -1,0 +1,23 @@
+"""What happens to a release once it is signed: it is listed here and told to the swarm."""
+
+from __future__ import annotations
+
+from node.services import Services
+from node.sharing import shareable_addresses
+from p2p.releases import FetchedRelease
+from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint
+from storage.publish.models import Published
+
+
+async def announce(services: Services, published: Published) -> None:
+    """List a release of this owner in the catalogue and announce it with all its renditions."""
+    signed, tracks = published.signed, published.tracks
+    await services.library.add(FetchedRelease(signed, tracks, None), is_mine=True, is_local=True)
+    roots = [each.layout.root for _, track in tracks for each in track.renditions]
+    await services.discovery.released(signed, roots, published.retired)
+
+
+def own_hints(services: Services) -> tuple[ProviderHint, ...]:
+    """Return this node as the first provider of what it publishes."""
+    own = shareable_addresses(services.host.listen_addrs)
+    return (ProviderHint(services.host.peer_id, own[:HINT_ADDRESSES_MAX]),)
