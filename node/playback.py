@@ -20,7 +20,7 @@ from node.keys.keyring import Lease
 from storage.blocks.protocol import BlockStore
 from storage.content.keybox import MODE_PUBLIC, parse_keybox
 from storage.content.segments import SegmentOpener
-from storage.content.track import TIER_PREVIEW, Rendition, TrackManifest
+from storage.content.track import TIER_ORIGINAL, TIER_STREAM, Rendition, TrackManifest
 from streaming.errors import TicketError
 from streaming.fetcher import RenditionFetcher
 from streaming.prefetch import should_prefetch
@@ -117,8 +117,9 @@ class Playback:
         try:
             opened = await self._begin(track, rendition, is_offline=is_offline)
         except LicenceNeededError:
+            # Whoever may hear the original may hear the stream, but not the other way round.
             other = await self._choose(track, quality, (rendition.tier,))
-            if quality is not Quality.AUTO or other.tier in (rendition.tier, TIER_PREVIEW):
+            if quality is not Quality.AUTO or (rendition.tier, other.tier) != (TIER_ORIGINAL, TIER_STREAM):
                 raise
             opened = await self._begin(track, other, is_offline=is_offline)
         session = opened.session

@@ -38,7 +38,7 @@ from node.keys.high_water import HighWater
 from storage.content.keybox import MODE_PUBLIC, Keybox, parse_keybox
 from storage.content.keys import KeyName, check_commitment, derive_track_key
 from storage.content.track import Rendition, TrackManifest
-from storage.errors import StorageError
+from storage.errors import StorageError, VaultLockedError
 
 if TYPE_CHECKING:
     from chain.right import ListeningRight
@@ -207,7 +207,7 @@ class Keyring:
 
     async def _online(self, track: TrackManifest, rendition: Rendition, right: ListeningRight) -> Lease:
         if not right.is_open:
-            raise await self._no_licence(track, right)
+            raise await self._no_licence(track, rendition)
         found = await self.released(rendition)
         if found is None:
             found = await self._collect(rendition, right)
@@ -300,11 +300,14 @@ class Keyring:
             return box
         raise NetworkError("no peer gave the keybox of this track within 15 s: try again later")
 
-    async def _no_licence(self, track: TrackManifest, right: ListeningRight) -> LicenceNeededError:
+    async def _no_licence(self, track: TrackManifest, rendition: Rendition) -> LicenceNeededError:
         number = track_text(track.track_id)
         price = await self._rights.price(track.track_id)
         cost = f"costs {price}" if price else "is not free, and is not for sale now"
-        ended = "; your licence to it has ended" if right.licence is not None else ""
+        try:
+            ended = "; your licence to it has ended" if await self.released(rendition) else ""
+        except VaultLockedError:
+            ended = ""
         buy = f"buy it with 'marina buy {number}', or " if price else ""
         hear = f"hear its preview with 'marina play {number} --preview'"
         return LicenceNeededError(f"“{track.title}” {cost}{ended}: {buy}{hear}")

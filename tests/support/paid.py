@@ -7,6 +7,7 @@ guardian checks is tested elsewhere. ``publish_paid`` works on the home of a nod
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import trio
 
 from marina.clock import SystemClock
-from marina.ids import release_text, track_text
+from marina.ids import parse_track, release_text, track_text
 from marina.metrics import Registry
 from marina.secret import Secret
 from node.services import build_services
@@ -159,10 +160,22 @@ def sell(artist: Daemon, album: PaidAlbum, *, price: str = "2DEV", track_price: 
 
 
 def anchor(artist: Daemon, anchors: list[tuple[str, int, str]], *, epoch: int = 1, finality: int = 0) -> None:
-    """Anchor keyboxes on the chain."""
-    for track, tier, digest in anchors:
-        arguments = (track, str(tier), digest, str(epoch), str(finality))
-        artist.run("chain", "send", "registry", "anchorKeybox", *arguments, "--yes")
+    """Anchor keyboxes on the chain, all at once."""
+    rows = [
+        ["0x" + parse_track(track).hex(), str(tier), digest, str(epoch), str(finality)]
+        for track, tier, digest in anchors
+    ]
+    artist.run("chain", "send", "registry", "anchorKeyboxes", json.dumps(rows), "--yes")
+
+
+def introduce(artist: Daemon, album: PaidAlbum, party: GuardianHosts, *nodes: Daemon) -> None:
+    """Let nodes know the album and the guardians."""
+    link = artist.run("share", album.release)["link"]
+    for node in nodes:
+        with node.client() as client:
+            client.post("/api/v1/show", json={"target": link}).raise_for_status()
+            for address in party.addresses:
+                client.post("/api/v1/peers/connect", json={"address": address}).raise_for_status()
 
 
 def wait_until(check: object, *, timeout_s: float = 20.0, every_s: float = 0.1) -> object:
