@@ -15,7 +15,7 @@ import trio
 
 from chain.contracts import ContractSet
 from chain.index.handlers import make_indexer, open_index
-from chain.licence_check import licence_facts
+from chain.key_facts import KeyChain
 from chain.profiles import PROFILES
 from chain.reader import ContractReader
 from chain.rpc import RpcPool
@@ -112,21 +112,22 @@ async def _reads(node: Anvil, count: int) -> list[Measurement]:
     assert node.invoke(artist, "MusicLicensing", "addTerm", track, 5, 0, 0, 1)
     assert node.invoke(listener, "MusicLicensing", "purchase", track, 0, 1, bytes(listener), 5, value=5)
     reader = ContractReader(rpc=rpc, contracts=contracts)
-    block = node.head
 
     async def read() -> None:
         assert await reader.read("MusicLicensing", "feeBps") == 250
 
     async def check() -> None:
-        facts = await licence_facts(rpc, contracts, track_id=track, account=listener, tier=1, block=block)
+        guardian = KeyChain(rpc=rpc, contracts=contracts, clock=SystemClock())  # it knows nothing yet
+        facts = await guardian.facts(track, listener, 1, block)
         assert facts.licence_id is not None
         assert facts.keybox_digest == salt
 
+    block = await KeyChain(rpc=rpc, contracts=contracts, clock=SystemClock()).block()
     found = [
         Measurement(READ_WEB3, *await _timed(read, count, "MusicLicensing.feeBps from anvil")),
         Measurement(
             LICENCE_CHECK,
-            *await _timed(check, count, "licenceOf and keybox of one block, in a batch, anvil"),
+            *await _timed(check, count, "licence, keybox, binding epoch, record and block in a batch, anvil"),
         ),
     ]
     await rpc.aclose()

@@ -1,0 +1,297 @@
+"""What a guardian believes: a real chain at one block on which endpoints agree, re-organised, lied about."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from chain.errors import ChainUnavailableError, EndpointsDisagreeError
+from chain.key_facts import FINALIZED, INCLUDED, SAFE, KeyChain
+from chain.profiles import PROFILES
+from chain.rpc import RpcConfig, RpcPool
+from marina.clock import ManualClock
+from marina.errors import NetworkError
+from marina.ids import Account, TrackId
+from node.guardian.judge import Judge
+from node.guardian.release_log import ReleaseLog
+from p2p.wire.key import Code, Grant, KeyRequest, Refusal, decode_answer, encode_request
+from storage.content.guarded import guarded_keybox
+from storage.content.keys import KeyName, key_commitment
+from storage.kv import MemoryKv
+from tests.support.anvil import RefusedError, anvil
+from tests.support.guardians import KEY
+from tests.support.key_rig import EPHEMERAL, Home, KeyRig, digest_of
+from tests.support.wire import Refused, Wire
+
+PRICE = 5
+ONE, TWO = "http://127.0.0.1:1", "http://127.0.0.2:2"
+
+
+@pytest.fixture(scope="module")
+def node():
+    with anvil() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def as_before(node):
+    """Each test begins on the same chain."""
+    name = node.rpc("evm_snapshot")
+    yield
+    node.rpc("evm_revert", name)
+
+
+def wire_to(node):
+    def answer(method, params):
+        try:
+            return node.rpc(method, *params)
+        except RefusedError as err:
+            found = err.args[0]
+            raise Refused(found["code"], found["message"], found.get("data")) from err
+
+    return Wire(answer)
+
+
+class Sale:
+    """A registered track with an anchored keybox, a buyer, and a guardian over two endpoints."""
+
+    def __init__(self, node, *, finality=INCLUDED, quorum=2):
+        self.node = node
+        self.clock = ManualClock(int(node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16))
+        artist = self.artist = node.accounts[1]
+        salt = os.urandom(32)
+        (number,) = node.read("TrackRegistry", "idOf", bytes(artist), salt)
+        self.track = TrackId(number)
+        self.rig = KeyRig()  # its device and account
+        self.home = Home("a guardian")
+        name = KeyName(self.track, 1, 0)
+        self.box = guarded_keybox(
+            name, KEY, key_commitment(KEY, name), chain_id=31337, registry=bytes(node.contracts.registry),
+            epoch=1, k=1, guardians=[self.home.holder], random=os.urandom,
+        )  # fmt: skip
+        shares = [(bytes(artist), 10_000)]
+        assert node.invoke(artist, "TrackRegistry", "register", (salt, salt, bytes(32), 0, shares))
+        assert node.invoke(
+            artist, "TrackRegistry", "anchorKeybox", self.track, 1, digest_of(self.box), 1, finality
+        )
+        assert node.invoke(artist, "MusicLicensing", "addTerm", self.track, PRICE, 3600, 0, 1)
+        self.wires = {ONE: wire_to(node), TWO: wire_to(node)}
+        config = RpcConfig(tries_max=1, transport=lambda url: self.wires[url])
+        self.pool = RpcPool(
+            endpoints=list(self.wires)[:quorum], profile=replace(PROFILES["dev"], quorum=quorum),
+            clock=self.clock, rng=Random(1), config=config,
+        )  # fmt: skip
+        self.chain = KeyChain(rpc=self.pool, contracts=node.contracts, clock=self.clock)
+        self.log = ReleaseLog(MemoryKv())
+        self.judge = Judge(
+            holder=self.home, chain=lambda: self.chain, releases=self.log, clock=self.clock,
+            former=self.former,
+        )  # fmt: skip
+
+    async def former(self, track, tier):
+        return None
+
+    def buy(self):
+        assert self.node.invoke(
+            self.node.accounts[2], "MusicLicensing", "purchase", self.track, 0, 1, bytes(self.rig.owner),
+            PRICE, value=PRICE,
+        )  # fmt: skip
+
+    def mine(self, count):
+        self.node.rpc("anvil_mine", hex(count))
+        self.later()
+
+    def later(self):
+        self.clock.advance(1.5)
+        self.clock.set_wall(int(self.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16))
+
+    async def facts(self, finality=INCLUDED, account=None, tier=1):
+        block = await self.chain.block(finality)
+        return await self.chain.facts(self.track, account or self.rig.owner, tier, block)
+
+    async def ask(self):
+        body = KeyRequest(
+            chain_id=31337, registry=bytes(self.node.contracts.registry), track_id=self.track, tier=1,
+            owner=self.rig.owner,
+            binding=self.rig.bound(now_s=self.clock.now_s()), peer=self.rig.device.public_key,
+            eph=EPHEMERAL.public_key().public_bytes_raw(), aud=self.home.signer.public_key,
+            ts=self.clock.now_s(), nonce=os.urandom(16), keybox_digest=digest_of(self.box), lic_block=0,
+        )  # fmt: skip
+        message = encode_request(body, self.rig.device, self.box.to_bytes())
+        return decode_answer(await self.judge.answer(message, self.rig.device.public_key, ""))
+
+    async def end(self):
+        await self.pool.aclose()
+
+
+@pytest.fixture
+async def sale(node):
+    made = Sale(node)
+    yield made
+    await made.end()
+
+
+async def test_the_facts_are_those_of_the_contracts(node, sale):
+    sale.mine(1)
+    none = await sale.facts()
+    assert (none.licence_id, none.is_licensed, none.keybox_epoch) == (None, False, 1)
+    assert none.keybox_digest == digest_of(sale.box)
+    sale.buy()
+    sale.mine(1)
+    found = await sale.facts()
+    (known,) = node.read("MusicLicensing", "licenceIdOf", sale.track, 0, bytes(sale.rig.owner))
+    assert (found.licence_id, found.to_s - found.from_s, found.is_licensed) == (known, 3600, True)
+    assert found.block.number == node.head - 1, "the purchase's block and one more"
+    assert (await sale.facts(tier=2)).licence_id is None
+    assert (await sale.facts(account=node.accounts[5])).licence_id is None
+    assert (found.binding_epoch, found.is_blocked) == (0, False)
+    node.rpc("evm_increaseTime", 4000)
+    sale.mine(2)
+    assert not (await sale.facts()).is_licensed, "it has ended by block time"
+    other = await sale.chain.facts(TrackId(b"\x05" * 32), sale.rig.owner, 1, await sale.chain.block())
+    assert (other.is_registered, other.is_licensed) == (False, False)
+
+
+async def test_facts_of_a_known_block_are_not_asked_for_again(sale):
+    sale.buy()
+    sale.mine(1)
+    await sale.facts()
+    before = [len(each.asked) for each in sale.wires.values()]
+    for _ in range(100):
+        assert (await sale.facts()).is_licensed
+    assert [len(each.asked) for each in sale.wires.values()] == before
+
+
+async def test_a_bought_key_is_released_and_not_before_the_second_block(sale):
+    sale.mine(1)
+    assert (await sale.ask()).code is Code.NO_LICENCE
+    sale.buy()
+    sale.later()
+    assert (await sale.ask()).code is Code.NO_LICENCE
+    sale.mine(1)
+    assert isinstance(await sale.ask(), Grant)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7, 33, 64])
+async def test_a_reorganisation_takes_the_licence_back_and_no_later_request_gets_a_share(node, sale, depth):
+    sale.mine(1)
+    before = node.rpc("evm_snapshot")
+    sale.buy()
+    sale.mine(max(1, depth - 1))
+    assert isinstance(await sale.ask(), Grant)
+    node.rpc("evm_revert", before)
+    node.rpc("evm_increaseTime", 7)
+    sale.mine(depth + 1)
+    found = await sale.ask()
+    assert isinstance(found, Refusal)
+    assert found.code is Code.NO_LICENCE
+    assert await sale.log.totals() == (1, 1)
+
+
+@pytest.mark.parametrize(("finality", "depth"), [(SAFE, 32), (FINALIZED, 64)])
+async def test_a_strict_artist_loses_nothing_to_a_reorganisation(node, finality, depth):
+    sale = Sale(node, finality=finality)
+    sale.mine(70)
+    before = node.rpc("evm_snapshot")
+    sale.buy()
+    for _ in range(4):
+        sale.mine(depth // 4 - 1)
+        assert (await sale.ask()).code is Code.NOT_FINAL
+    node.rpc("evm_revert", before)
+    node.rpc("evm_increaseTime", 7)
+    sale.mine(depth + 1)
+    assert (await sale.ask()).code is Code.NO_LICENCE
+    assert await sale.log.totals() == (0, 0)
+    sale.buy()
+    sale.mine(depth + 1)
+    assert isinstance(await sale.ask(), Grant)
+    await sale.end()
+
+
+def lies(change):
+    """Return an endpoint's answer that was changed on its way."""
+
+    def made(wire):
+        answer = wire.answer
+
+        def lie(method, params):
+            return change(method, params, answer(method, params))
+
+        wire.answer = lie
+
+    return made
+
+
+def other_hash(method, params, found):
+    if method == "eth_getBlockByNumber" and found:
+        return {**found, "hash": "0x" + "ab" * 32}
+    return found
+
+
+def a_licence_for_ever(method, params, found):
+    if method == "eth_call" and len(found) == 2 + 3 * 64 and int(found[2:66], 16) == 0:
+        return "0x" + "11" * 32 + "00" * 32 + "ff" * 8 + "00" * 24
+    return found
+
+
+def nonsense(method, params, found):
+    return {"never": "mind"} if method == "eth_call" else found
+
+
+@pytest.mark.parametrize("change", [other_hash, nonsense], ids=["hash", "nonsense"])
+async def test_one_endpoint_that_lies_stops_releases_and_no_lie_opens_anything(sale, change):
+    sale.buy()
+    sale.mine(2)
+    honest = sale.wires[TWO].answer
+    lies(change)(sale.wires[TWO])
+    found = await sale.ask()
+    assert isinstance(found, Refusal)
+    assert found.code is Code.CHAIN_UNAVAILABLE
+    sale.wires[TWO].answer = honest
+    sale.clock.advance(31)
+    sale.later()
+    assert isinstance(await sale.ask(), Grant), "it goes on within half a minute"
+
+
+async def test_one_endpoint_alone_cannot_invent_a_licence(sale):
+    sale.mine(2)
+    lies(a_licence_for_ever)(sale.wires[ONE])
+    found = await sale.ask()
+    assert isinstance(found, Refusal)
+    assert found.code is Code.CHAIN_UNAVAILABLE
+    with pytest.raises(EndpointsDisagreeError):
+        await sale.facts()
+
+
+async def test_with_one_endpoint_down_or_behind_nothing_is_released_where_two_must_agree(node, sale):
+    sale.buy()
+    sale.mine(2)
+    sale.wires[TWO].is_down = True
+    assert (await sale.ask()).code is Code.CHAIN_UNAVAILABLE
+    with pytest.raises(ChainUnavailableError):
+        await sale.facts()
+    sale.wires[TWO].is_down = False
+    sale.clock.advance(31)
+    honest = sale.wires[TWO].answer
+    stale = node.head - 2
+
+    def behind(method, params):
+        if method == "eth_getBlockByNumber":
+            number = stale if params[0] == "latest" else int(params[0], 16)
+            return honest(method, [hex(number), False]) if number <= stale else None
+        return honest(method, params)
+
+    sale.wires[TWO].answer = behind
+    found = await sale.facts()
+    assert found.block.number == stale - 1, "the block that both have"
+
+
+async def test_an_endpoint_that_answers_something_else_is_no_chain(node):
+    sale = Sale(node, quorum=1)
+    lies(nonsense)(sale.wires[ONE])
+    with pytest.raises(NetworkError):
+        await sale.facts(account=Account(b"\x01" * 20))
+    await sale.end()
