@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "edition": "limited editions: make, give, buy",
     "earnings": "what your music has earned",
     "withdraw": "be paid what your music has earned",
+    "guardian": "keep parts of keys for artists",
     "dao": "proposals, votes, parameters, treasury",
     "wallet": "accounts, balances, sending",
     "faucet": "coins of a development chain",

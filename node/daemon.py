@@ -40,6 +40,7 @@ from node.api.routes_chain import ChainRoutes
 from node.api.routes_control import ControlRoutes
 from node.api.routes_dao import DaoRoutes
 from node.api.routes_editions import EditionRoutes
+from node.api.routes_guardian import GuardianRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_keys import KeyRoutes
 from node.api.routes_listening import ListeningRoutes
@@ -260,6 +261,7 @@ class _Daemon:
             ),
             EditionRoutes(chain=services.chain, library=services.library),
             ChainRoutes(chain=services.chain),
+            GuardianRoutes(chain=services.chain, guardian=services.guardian, owner=services.owner),
             DaoRoutes(chain=services.chain, shared=services.shared),
             ModerationRoutes(moderation=services.moderation),
         )
