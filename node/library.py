@@ -384,6 +384,9 @@ class Library:
             log.debug("a release of the catalogue is not wholly here: %s", err)
             return
         self._learn(signed, tracks)
+        if entry.source:
+            # Where it came from once is the likeliest place for the rest of it.
+            self._swarm.note_hint(signed.cid, entry.source, ())
         await trio.lowlevel.checkpoint()
 
     def _learn(self, signed: SignedRelease, tracks: Sequence[tuple[Cid, TrackManifest]]) -> None:

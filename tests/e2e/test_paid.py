@@ -17,6 +17,9 @@ from tests.support.daemons import PASSPHRASE, Daemon, daemons, environment, musi
 from tests.support.paid import (
     GuardianHosts,
     PaidAlbum,
+    buy_and_kill,
+    buyer,
+    check_bought_once,
     guardian_hosts,
     introduce,
     publish_paid,
@@ -213,6 +216,16 @@ def test_without_the_chain_what_was_heard_plays_and_what_was_not_does_not(
         assert heard(stage.friend, first, tmp_path, "--preview") == 0
     finally:
         stage.chain.start()
+
+
+def test_a_purchase_that_is_killed_again_and_again_is_paid_once_and_its_key_comes_by_itself(
+    stage: Stage, tmp_path: Path
+) -> None:
+    track = stage.album.tracks[0]
+    with daemons(tmp_path, "killed") as (node,):
+        before = buyer(stage.chain, stage.artist, stage.album, stage.party, node)
+        buy_and_kill(node, track, [0.45, 0.7])
+        check_bought_once(stage.chain, node, track, before)
 
 
 def test_at_its_end_the_sound_stops_and_a_renewal_goes_on_without_a_guardian(

@@ -10,7 +10,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,13 @@ from storage.paths import Home
 from storage.publish.models import PublishRequest
 from storage.publish.paid import PaidRequest, PaidTerms
 from tests.support.chains import DevChain
-from tests.support.daemons import PASSPHRASE, Daemon
+from tests.support.daemons import PASSPHRASE, Daemon, end
 from tests.support.guardians import Guardian
 from tests.support.peers import make_host, running
 
 START_S = 20.0
+TRACK_PRICE = 5 * 10**17
+"""0.5 DEV."""
 
 
 @dataclass
@@ -174,7 +176,7 @@ def introduce(artist: Daemon, album: PaidAlbum, party: GuardianHosts, *nodes: Da
     for node in nodes:
         with node.client() as client:
             client.post("/api/v1/show", json={"target": link}).raise_for_status()
-            for address in party.addresses:
+            for address in (artist.address(), *party.addresses):
                 client.post("/api/v1/peers/connect", json={"address": address}).raise_for_status()
 
 
@@ -187,3 +189,38 @@ def wait_until(check: object, *, timeout_s: float = 20.0, every_s: float = 0.1) 
             return found
         assert time.monotonic() < deadline_s, "it did not come to be so in time"
         time.sleep(every_s)
+
+
+def buy_and_kill(node: Daemon, track: str, moments_s: Sequence[float]) -> None:
+    """Buy as often as there are moments, and end the node at each of them; then buy to the end."""
+    for moment_s in moments_s:
+        buying = node.spawn("buy", track, "--yes", secret=None)
+        time.sleep(moment_s)
+        node.kill()
+        end(buying)
+        node.start()
+    last = node.try_run("buy", track, "--yes")
+    assert last.code == 0 or "no end already" in last.error, last
+
+
+def check_bought_once(chain: DevChain, node: Daemon, track: str, before: int) -> None:
+    """Check that one licence was paid, and wait for a key that nobody played for."""
+    (key,) = wait_until(lambda: node.run("why", track)["keys"], timeout_s=30)  # type: ignore[misc]
+    assert key["guardians"]
+    (paid,) = node.run("why", track)["payments"]
+    assert int(paid["units"]) == TRACK_PRICE
+    balance = int(chain.rpc("eth_getBalance", node.run("id")["account"], "latest"), 16)
+    fees = before - balance - TRACK_PRICE
+    assert 0 < fees < TRACK_PRICE // 10, "the price once, and the fees of at most a few transactions"
+    licences = node.run("licence")["items"]
+    assert [each["live"] for each in licences] == [True]
+
+
+def buyer(chain: DevChain, artist: Daemon, album: PaidAlbum, party: GuardianHosts, node: Daemon) -> int:
+    """Make a node that knows the album; return what its account holds."""
+    node.init(chain__profile="dev", chain__endpoints=chain.url)
+    node.start()
+    account = node.run("id")["account"]
+    chain.fund(account)
+    introduce(artist, album, party, node)
+    return int(chain.rpc("eth_getBalance", account, "latest"), 16)
