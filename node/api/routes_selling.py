@@ -10,7 +10,7 @@ from marina.ids import Account, account_text, release_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
 from node.api.routes_wallet import max_fee
-from node.api.sale_fields import read_delegates, read_sale, read_wanted
+from node.api.sale_fields import read_redrawn, read_sale
 from node.api.sale_offer import choice_json
 from node.api.scopes import Scope
 from node.chain.spending import quote
@@ -56,22 +56,19 @@ class SellingRoutes:
         async with self._succession:
             current = await services.library.release(ctx.params["id"])
             target = await services.library.resolve_release_cid(current.cid)
-            delegates = read_delegates(ctx.body)
-            box = next((each.box for each in await services.selling.desk.sold(target)), None)
-            wanted = None
-            if box is not None:
-                wanted = read_wanted(ctx.body, n=box.n, k=box.k or 1, not_before=box.not_before)
-            if ctx.body.flag("dry_run") and wanted is not None:
-                choice = await services.selling.desk.choose(wanted)
+            tiers = await services.selling.desk.sold(target)
+            wanted = read_redrawn(ctx.body, tiers)
+            if ctx.body.flag("dry_run"):
+                choice = await services.selling.desk.redraw(tiers, wanted)
                 return Reply.ok({**_nothing(account_text(payer)), **choice_json(choice)})
-            done = await services.selling.desk.reissue(target.signed, target, wanted, delegates)
+            done = await services.selling.desk.reissue(target, wanted)
             if done.published is not None:
                 await announce(services, done.published)
         said = {
             "release": release_text(current.release.release_id),
             "version": (done.published.signed if done.published else target.signed).release.version,
             "is_resumed": done.published is None,
-            **choice_json(done.choice, done.warnings),
+            **choice_json(done.choice),
         }
         if not done.drafts:
             return Reply.ok({**_nothing(account_text(payer)), **said})

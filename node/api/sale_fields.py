@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chain.market.selling import NewTerm
 from marina.errors import MalformedError, UsageError
 from marina.ids import Account
@@ -11,6 +13,7 @@ from node.chain.service import ChainService
 from node.chain.things import parse_splits, parse_term
 from node.selling.choosing import Wanted
 from node.selling.desk import DEFAULT_K, DEFAULT_N, Sale
+from node.selling.sold import Sold
 from storage.content.guarded import KeyHolder
 from storage.content.holder_text import parse_holder
 from storage.content.keybox import DELEGATES_MAX, GUARDIANS_MAX
@@ -49,31 +52,42 @@ async def read_sale(
     )
 
 
-def read_wanted(fields: Fields, *, n: int = DEFAULT_N, k: int = DEFAULT_K, not_before: int = 0) -> Wanted:
+def read_wanted(fields: Fields) -> Wanted:
     """Return who shall keep the keys: ``guardians``, ``threshold``, ``delegates``, ``not_before``.
-
-    Args:
-        fields: what was asked for.
-        n: guardians, if nothing is said.
-        k: threshold, if nothing is said; at most the number of guardians.
-        not_before: Unix second, if nothing is said.
 
     Raises:
         BadRequestError, UsageError: they make no keybox.
     """
-    guardians = fields.whole("guardians", n, low=0, high=GUARDIANS_MAX)
-    wanted = Wanted(
-        n=guardians,
-        k=fields.whole("threshold", min(k, guardians), low=0, high=GUARDIANS_MAX),
-        delegates=read_delegates(fields),
-        not_before=fields.whole("not_before", not_before, low=0, high=_UNIX_MAX),
-    )
+    wanted = _wanted(fields, DEFAULT_N, DEFAULT_K, 0)
     wanted.check()
     return wanted
 
 
-def read_delegates(fields: Fields) -> tuple[KeyHolder, ...]:
-    """Return the named delegates; UsageError for a text that is no key of a node."""
+def read_redrawn(fields: Fields, tiers: Sequence[Sold]) -> Wanted:
+    """Return who shall keep the keys from now on; what is not said stays as it is.
+
+    It may make no keybox by itself: delegates in force are added later.
+
+    Raises:
+        BadRequestError, UsageError: a value is not what it must be, or nothing is sold.
+    """
+    if not tiers:
+        raise UsageError("nothing in this release is sold: its keys are public")
+    box = tiers[0].box
+    return _wanted(fields, box.n, box.k or DEFAULT_K, box.not_before)
+
+
+def _wanted(fields: Fields, n: int, k: int, not_before: int) -> Wanted:
+    guardians = fields.whole("guardians", n, low=0, high=GUARDIANS_MAX)
+    return Wanted(
+        n=guardians,
+        k=fields.whole("threshold", min(k, guardians), low=0, high=GUARDIANS_MAX),
+        delegates=_delegates(fields),
+        not_before=fields.whole("not_before", not_before, low=0, high=_UNIX_MAX),
+    )
+
+
+def _delegates(fields: Fields) -> tuple[KeyHolder, ...]:
     texts = fields.texts("delegates", items_max=DELEGATES_MAX, bytes_max=_HOLDER_BYTES_MAX)
     try:
         return tuple(parse_holder(each) for each in texts)

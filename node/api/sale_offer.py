@@ -63,6 +63,9 @@ class Offer:
         return {
             "sale": {
                 **choice_json(choice),
+                "delegates": sorted(
+                    {peer_of_key(holder.delegate) for each in tiers for holder in each.box.delegates}
+                ),
                 "threshold": min((each.box.k for each in tiers), default=0) or None,
                 "of": min((each.box.n for each in tiers), default=0),
                 "epoch": max((each.box.epoch for each in tiers), default=0),
@@ -90,10 +93,10 @@ async def read_offer(services: Services, given: object) -> Offer:
     return Offer(services, artist, sale, read_wanted(fields), max_fee)
 
 
-def choice_json(choice: Choice | None, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
+def choice_json(choice: Choice | None) -> dict[str, Any]:
     """Return who keeps the keys, as the API shows it."""
     if choice is None:
-        return {"guardians": [], "threshold": None, "delegates": [], "warnings": list(warnings)}
+        return {"guardians": [], "threshold": None, "delegates": [], "warnings": []}
     return {
         "guardians": [
             {
@@ -108,7 +111,7 @@ def choice_json(choice: Choice | None, warnings: tuple[str, ...] = ()) -> dict[s
         ],
         "threshold": choice.terms.k or None,
         "delegates": [peer_of_key(each.peer_key) for each in choice.terms.delegates],
-        "warnings": list(dict.fromkeys((*choice.warnings, *warnings))),
+        "warnings": list(choice.warnings),
     }
 
 

@@ -22,7 +22,7 @@ from node.selling.watch import weakest
 from p2p.peerid import short
 from p2p.peerkey import peer_of_key
 from storage.content.guarded import KeyHolder
-from storage.content.release import SignedRelease
+from storage.content.keybox import DELEGATES_MAX
 from storage.publish.models import Preview, Published
 from storage.publish.paid import PaidRequest, PaidTerms
 from storage.publish.publisher import Publisher
@@ -60,13 +60,11 @@ class Reissued:
         published: the successor; None when an earlier one was signed already and only has to be anchored.
         drafts: the transaction that anchors it.
         choice: who keeps the keys now; None as above.
-        warnings: sentences for the artist.
     """
 
     published: Published | None
     drafts: tuple[Draft, ...]
     choice: Choice | None
-    warnings: tuple[str, ...]
 
 
 class SellingDesk:
@@ -164,19 +162,32 @@ class SellingDesk:
                 drafts += await chain.selling.price(each.id, terms, title=each.title)
         return drafts
 
-    async def reissue(
-        self, current: SignedRelease, target: Target, wanted: Wanted | None, delegates: Sequence[KeyHolder]
-    ) -> Reissued:
+    async def redraw(self, tiers: Sequence[Sold], wanted: Wanted) -> Choice:
+        """Return who would keep the keys of tiers from now on.
+
+        Delegates in force stay when they answer: what is sealed to them anew needs the key that they say.
+
+        Args:
+            tiers: of a release.
+            wanted: with the delegates that are named now.
+
+        Raises:
+            UsageError, NetworkError: as ``Chooser.choose`` says.
+        """
+        kept, warnings = await self._kept(tiers, wanted.delegates)
+        delegates = (*wanted.delegates, *kept)[:DELEGATES_MAX]
+        choice = await self.choose(replace(wanted, delegates=delegates))
+        return replace(choice, warnings=(*choice.warnings, *warnings))
+
+    async def reissue(self, target: Target, wanted: Wanted) -> Reissued:
         """Split the keys of a release anew, or go on with a reissue that was interrupted.
 
         Args:
-            current: the release.
-            target: the same with its tracks.
-            wanted: numbers and time; None for those of the keyboxes in force.
-            delegates: named now; those in force stay too when they answer.
+            target: the release in force with its tracks.
+            wanted: who shall keep the keys.
 
         Raises:
-            UsageError: nothing in it is sold, or it is not registered.
+            UsageError: nothing in it is sold, or it is not on the chain.
             NetworkError: the chain does not answer, or too few guardians do.
             NotPermittedError, VaultLockedError: only its artist can.
         """
@@ -186,16 +197,13 @@ class SellingDesk:
         known = await anchored(tiers, self._rights)
         if left := unanchored(tiers, known):
             if len(left) < len(tiers) or any(each.epoch for each in known):
-                return Reissued(None, await self._anchor(target, None), None, ())
+                return Reissued(None, await self._anchor(target, None), None)
             raise UsageError("its keys were never anchored: run 'marina publish' with the same folder again")
-        box = tiers[0].box
-        wanted = wanted or Wanted(box.n, box.k, (), box.not_before)
-        kept, warnings = await self._kept(tiers, delegates)
-        choice = await self.choose(replace(wanted, delegates=(*delegates, *kept)[:3]))
+        choice = await self.redraw(tiers, wanted)
         epochs = {(each.track_id, each.tier): right.epoch for each, right in zip(tiers, known, strict=True)}
-        published = await self._publisher.reissue(current, choice.terms, epochs)
+        published = await self._publisher.reissue(target.signed, choice.terms, epochs)
         target = Target(published.signed, published.tracks, None)
-        return Reissued(published, await self._anchor(target, None), choice, (*choice.warnings, *warnings))
+        return Reissued(published, await self._anchor(target, None), choice)
 
     async def sold(self, target: Target) -> list[Sold]:
         """Return the tiers of a target that are not free."""
