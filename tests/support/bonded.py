@@ -24,10 +24,11 @@ from p2p.framing import FrameReader, pack
 from p2p.stream import MarinaStream
 from p2p.wire.key import FRAME_BYTES_MAX, PROTOCOL, Asked, StatusBody, encode_status
 from storage.identity.binding import DEFAULT_SCOPES, issue_binding
+from storage.identity.device import DeviceKey
 from storage.identity.typed_data import account_of_key
 from tests.support.chains import DevChain
 from tests.support.guardians import Guardian
-from tests.support.peers import make_host, running
+from tests.support.peers import make_host, running, seed
 
 MMT = 10**18
 START_S = 20.0
@@ -58,7 +59,7 @@ class BondedGuardian(Guardian):
             self.device.public_key, account_of_key(key), self.holder.hpke_key, code, 7, now_s,
             found.body.nonce, encode_record(binding),
         )  # fmt: skip
-        return encode_status(body, self.device)
+        return encode_status(body, DeviceKey(seed("else")) if self.kind == "forger" else self.device)
 
 
 @dataclass
