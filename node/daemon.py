@@ -49,6 +49,7 @@ from node.api.routes_moderation import ModerationRoutes
 from node.api.routes_music import MusicRoutes
 from node.api.routes_page import PageRoutes
 from node.api.routes_publish import PublishRoutes
+from node.api.routes_purchase import PurchaseRoutes
 from node.api.routes_selling import SellingRoutes
 from node.api.routes_session import SessionRoutes
 from node.api.routes_wallet import WalletRoutes
@@ -256,6 +257,7 @@ class _Daemon:
             KeyRoutes(services=services),
             WalletRoutes(chain=services.chain),
             MarketRoutes(chain=services.chain, library=services.library, assurer=services.assurer),
+            PurchaseRoutes(chain=services.chain, owner=services.owner, clock=services.clock),
             ListeningRoutes(
                 why=services.why, assurer=services.assurer, chain=services.chain, library=services.library
             ),

@@ -212,6 +212,7 @@ class Playback:
             "segments": session.segments(),
             "peers": [{"peer": peer, "bytes": size} for peer, size in stats.bytes_by_peer.most_common()],
             "complete": session.fetcher.is_complete,
+            "leased": session.ends_s is not None,
             "licensed": session.is_licensed,
             "bytes_fetched": stats.bytes_fetched,
             "bytes_per_s": stats.bytes_per_s,

@@ -13,6 +13,7 @@ _TYPES = {
     "player.css": "text/css; charset=utf-8",
     "player.js": "text/javascript; charset=utf-8",
     "session.js": "text/javascript; charset=utf-8",
+    "shop.js": "text/javascript; charset=utf-8",
     "waveform.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

@@ -18,6 +18,7 @@ from marina.ids import Account
 VALID_S = 300.0
 WAITING_MAX = 64
 _CODE_BYTES = 16
+_GONE = "nothing waits under this code any more: ask again and confirm within 5 minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,15 @@ class Confirmations:
         self._forget_old()
         found = self._waiting.pop(code, None)
         if found is None:
-            raise NotFoundError(
-                "nothing waits under this code any more: ask again and confirm within 5 minutes"
-            )
+            raise NotFoundError(_GONE)
         return found[0]
+
+    def look(self, code: str) -> Pending:
+        """Return what a code would confirm; it stays good. Errors as for ``take``."""
+        self._forget_old()
+        if code not in self._waiting:
+            raise NotFoundError(_GONE)
+        return self._waiting[code][0]
 
     def _forget_old(self) -> None:
         now_s = self._clock.monotonic_s()

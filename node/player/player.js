@@ -1,14 +1,18 @@
 // The player page: search, play, seek, next, and what the node is doing. All text goes in by textContent.
 
 import { api, open } from "/player/session.js";
+import { Shop } from "/player/shop.js";
 import { Palette, Waveform } from "/player/waveform.js";
 
 const $ = (id) => document.getElementById(id);
 const audio = $("audio");
 const palette = new Palette();
 const wave = new Waveform($("wave"), palette);
-const SESSION_FIELDS = "segments,peers,bytes_per_s,bytes_fetched,first_sound_ms,complete";
+const SESSION_FIELDS = "segments,peers,bytes_per_s,bytes_fetched,first_sound_ms,complete,licensed";
+const ENDED = "The licence to this track has ended.";
 const state = { results: [], index: -1, session: null, duration: 0, reopenedAt: -Infinity, opening: 0 };
+
+const shop = new Shop(() => begin(state.item));
 
 function element(tag, className = "", text = "") {
   const made = document.createElement(tag);
@@ -130,21 +134,34 @@ async function play(index, at = 0) {
   await begin(item, at);
 }
 
+async function opening(item) {
+  const ask = (quality) => api("/api/v1/play", { method: "POST", body: { target: item.id, quality, offline: false } });
+  try {
+    const opened = await ask($("quality").value);
+    shop.close();
+    return opened;
+  } catch (err) {
+    if (err.code !== "licence_needed") throw err;
+    shop.offer(item, err.message.split(/: (buy|hear) /)[0] + "."); // the rest is for the command line
+    return ask("preview"); // what is free of it is heard at once
+  }
+}
+
 async function begin(item, at = 0) {
   const mine = ++state.opening;
   state.item = item;
   show(item);
   audio.pause();
   $("toggle").classList.add("busy");
-  const body = { target: item.id, quality: $("quality").value, offline: false };
-  const opened = await trying(() => api("/api/v1/play", { method: "POST", body }));
+  const opened = await trying(() => opening(item));
   if (mine !== state.opening) return; // another track was chosen meanwhile
   $("toggle").classList.remove("busy");
   if (!opened) return;
   tell("");
   if (state.session) api(`/api/v1/player/sessions/${state.session}`, { method: "DELETE" }).catch(() => null); // may be over
   state.session = opened.session;
-  state.complete = false;
+  state.leased = opened.leased;
+  state.complete = state.ended = false;
   state.duration = opened.duration_ms / 1000;
   wave.peaks = opened.peaks || [];
   wave.segments = opened.segments || [];
@@ -196,7 +213,7 @@ function toggle() {
 
 function reopen() {
   // A ticket ends after some minutes, and peers may vanish: ask for a new stream and go on, but not for ever.
-  if (!state.session || !state.item) return;
+  if (!state.session || !state.item || state.ended) return;
   if (performance.now() - state.reopenedAt < 10_000) {
     tell("The sound broke off: no peer that has this track answers. Try again later, or play another.");
     return;
@@ -208,16 +225,24 @@ function reopen() {
 // — live facts —
 
 async function watchSession() {
-  if (!state.session || state.complete || document.hidden) return;
+  if (!state.session || state.ended || (state.complete && !state.leased) || document.hidden) return;
   const mine = state.session;
   const facts = await api(`/api/v1/player/sessions/${encodeURIComponent(mine)}?fields=${SESSION_FIELDS}`).catch(() => null);
   if (!facts || mine !== state.session) return;
+  if (facts.licensed === false) return end();
   state.complete = facts.complete && facts.first_sound_ms != null;
   wave.segments = facts.segments;
   $("peers").replaceChildren(...legend(facts));
   const sound = facts.first_sound_ms == null ? "" : `first sound ${Math.round(facts.first_sound_ms)} ms`;
   const rate = facts.bytes_fetched ? `${size(facts.bytes_per_s)}/s` : "from this disk";
   $("speed").textContent = [sound, rate].filter(Boolean).join(" · ");
+}
+
+function end() {
+  state.ended = true;
+  audio.pause();
+  audio.removeAttribute("src");
+  shop.offer(state.item, ENDED);
 }
 
 function legend({ segments, peers }) {

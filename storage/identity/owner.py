@@ -246,6 +246,10 @@ class Owner:
         self._vault.get(ITEM_ACCOUNT)
         return AccountSigner(self._account, self._vault)
 
+    def check_passphrase(self, passphrase: Secret[str]) -> None:
+        """Return if it is the vault's passphrase, locked or not; WrongPassphraseError if it is not."""
+        self._vault.reveal(ITEM_ACCOUNT, passphrase)
+
     def words(self, passphrase: Secret[str]) -> Secret[str]:
         """Return the 24 words after the passphrase was given again; locked or unlocked stays as it is.
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.browser import AUDIO, Browser, in_browser, needs_chromium
 from tests.support.chains import DevChain, dev_chain
 from tests.support.daemons import PASSPHRASE, Daemon, daemons, environment, music
 from tests.support.paid import (
@@ -262,3 +263,47 @@ def test_what_is_paid_back_is_heard_no_longer(stage: Stage, tmp_path: Path) -> N
     assert heard(friend, track, tmp_path) == 6
     (shown,) = friend.run("why", track)["licences"]
     assert shown["refunded"] is True
+
+
+@needs_chromium
+async def test_a_person_hears_the_preview_and_the_price_and_buys_in_the_browser(
+    stage: Stage, tmp_path: Path
+) -> None:
+    track, friend = stage.album.tracks[0], stage.friend
+    player = friend.run("up")["link"]
+
+    def visit(browser: Browser) -> None:
+        browser.driver.get(player)
+        browser.until("document.getElementById('query')")
+        browser.click("#query")
+        browser.press("first song")
+        browser.until("/First Song/.test(document.getElementById('results').textContent)")
+        browser.click("#results li button")
+        browser.until(f"{AUDIO}.currentTime > 0.5 && {AUDIO}.duration < 20", timeout_s=20)
+        browser.until("!document.getElementById('buy').hidden", timeout_s=10)
+        assert "0.5 DEV" in browser.text("#offer")
+        assert "7 of 7 guardians" in browser.text("#offer")
+        assert "marina buy" not in browser.text("#offer")
+        browser.shot("preview-and-price")
+        browser.click("#buy")
+        browser.until("!document.getElementById('pay').hidden")
+        assert "Total 0.5 DEV" in browser.text("#offer")
+        browser.press("not my passphrase\ue007")
+        browser.until("/passphrase/.test(document.getElementById('offer').textContent)")
+        assert stage.bought(friend) == 2, "nothing was paid"
+        browser.click("#no")
+        browser.click("#results li button")
+        browser.until("!document.getElementById('buy').hidden", timeout_s=10)
+        browser.click("#buy")
+        browser.until("!document.getElementById('pay').hidden")
+        browser.press(PASSPHRASE + "\ue007")
+        browser.until("document.getElementById('shop').hidden", timeout_s=20)
+        browser.until(f"{AUDIO}.currentTime > 0.5 && {AUDIO}.duration > 20", timeout_s=20)
+        browser.shot("bought")
+        assert not [
+            line for line in browser.log() if "Content Security Policy" in line or "TypeError" in line
+        ]
+
+    await in_browser(tmp_path, visit)
+    assert stage.bought(friend) == 3
+    assert friend.run("terms", track)["yours_until_s"]["stream"] == "forever"

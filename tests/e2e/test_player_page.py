@@ -86,7 +86,7 @@ class SampleNode:
     @route("POST", "/api/v1/play", scope=Scope.READ_MUSIC)
     async def play(self, ctx: ApiContext) -> Reply:
         target = ctx.body.text("target")
-        quality = ctx.body.choice("quality", ("auto", "low", "high", "original"), "auto")
+        quality = ctx.body.choice("quality", ("auto", "low", "high", "original", "preview"), "auto")
         for track in self.tracks:
             if track.id == target:
                 break
