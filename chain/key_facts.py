@@ -25,6 +25,8 @@ from marina.ids import Account, TrackId, account_text
 INCLUDED, SAFE, FINALIZED = range(3)
 _TAGS = {INCLUDED: "latest", SAFE: "safe", FINALIZED: "finalized"}
 HEAD_S_MAX = 1.0
+STALE_S_MAX = 600.0
+"""Where several endpoints must agree, a newest block older than this shows that they are behind."""
 """For so long a block counts as the newest: purchases of the last second wait for the next look."""
 _FACTS_MAX = 8192
 _BACK_MAX = 3
@@ -108,7 +110,7 @@ class KeyChain:
 
         Raises:
             EndpointsDisagreeError: endpoints show different chains.
-            NetworkError: too few answer, or with nothing that has a sense.
+            NetworkError: too few answer, with nothing that has a sense, or they are far behind.
         """
         known = self._heads.get(finality)
         if known is not None and self._clock.monotonic_s() < known[1] + HEAD_S_MAX:
@@ -121,6 +123,7 @@ class KeyChain:
             # One block behind the newest: the purchase's own block and one more (design, §1.9).
             depth = 1 if finality == INCLUDED else 0
             found = await self._agreed(max(0, min(each.number for each in blocks) - depth))
+            self._check_fresh(found, finality)
         self._heads[finality] = found, asked_s
         return found
 
@@ -163,6 +166,12 @@ class KeyChain:
         except (RpcError, MalformedError):  # it refuses, has no such function, or answers something else
             return False
         return answer == _MAGIC + bytes(28)
+
+    def _check_fresh(self, block: Block, finality: int) -> None:
+        """An old block would let licences live on that have ended since."""
+        behind_s = self._clock.now_s() - block.time_s
+        if finality == INCLUDED and behind_s > max(STALE_S_MAX, 50 * self._rpc.profile.block_s):
+            raise NetworkError(f"the endpoints of the chain are {behind_s} s behind this node's clock")
 
     async def _read(self, track_id: TrackId, account: Account, tier: int, block: Block) -> KeyFacts:
         who, which = bytes(12) + account, tier.to_bytes(32)

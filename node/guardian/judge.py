@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -20,6 +20,7 @@ from marina.errors import DamagedError, MalformedError, NetworkError, NotFoundEr
 from marina.ids import Account, TrackId
 from marina.secret import Secret
 from marina.signing import Signer
+from node.guardian.heard import Heard
 from node.guardian.release_log import Release, ReleaseLog
 from p2p.wire.key import (
     Asked,
@@ -48,8 +49,6 @@ from storage.identity.binding import (
 from storage.identity.errors import BindingError
 
 CLOCK_S_MAX = 120
-NONCE_S = 600.0
-_NONCES_MAX = 100_000
 _KEYBOXES_MAX = 256
 DEVICES_MAX = 6
 LEASE_S = 30 * 86_400
@@ -142,6 +141,7 @@ class Judge:
         releases: ReleaseLog,
         clock: Clock,
         admits: Callable[[bytes, str], bool] = lambda _peer, _origin: True,
+        seen: Callable[[str], None] = lambda _outcome: None,
         former: Callable[[TrackId, int], Awaitable[Former | None]],
     ) -> None:
         """Take the collaborators.
@@ -152,6 +152,7 @@ class Judge:
             releases: where each release is written down before it leaves.
             clock: wall clock for freshness, monotonic for what is forgotten.
             admits: takes (peer key, origin) and says whether it may ask again already.
+            seen: takes what became of each message.
             former: returns the keybox that a tier's anchored one has replaced, None for none.
         """
         self._holder = holder
@@ -159,8 +160,9 @@ class Judge:
         self._releases = releases
         self._clock = clock
         self._admits = admits
+        self._seen = seen
         self._former = former
-        self._nonces: OrderedDict[bytes, float] = OrderedDict()
+        self._heard = Heard(clock=clock)
         self._keyboxes: OrderedDict[bytes, bytes] = OrderedDict()
         self.counts: Counter[str] = Counter()
 
@@ -185,33 +187,33 @@ class Judge:
             outcome = Code.MALFORMED.name.lower()
             made = encode_refusal(Code.MALFORMED, self._clock.now_s())
         self.counts[outcome] += 1
+        self._seen(outcome)
         return made
 
     async def _grant(self, asked: SignedRequest, peer_key: bytes, origin: str) -> bytes:
         body, chain = asked.body, self._usable_chain()
-        self._check_addressed(body, peer_key, chain)
+        self._check_addressed(asked, peer_key, chain)
         self._check_rate(peer_key, origin)
         try:
             asked.check()
         except MalformedError as err:
             raise _RefusedError(Code.SIGNATURE) from err
+        self._heard.note(body.peer + body.nonce)
         binding, is_unsigned = self._checked_binding(body)
         try:
             facts = await self._final_facts(chain, body)
             await self._check_owner(chain, binding, facts, is_unsigned=is_unsigned)
             box, scope = await self._checked_keybox(asked, facts)
-        except NetworkError as err:
+        except (NetworkError, StorageError) as err:
             raise _RefusedError(Code.CHAIN_UNAVAILABLE, _BUSY_S) from err
         self._check_licence(facts, box)
         x, secret = self._opened(box)
-        licence = facts.licence_id or b""
-        now_s = self._clock.now_s()
+        sealed = seal(body.eph, secret, scope.release_info(x, asked.digest))
+        now_s, block = self._clock.now_s(), facts.block
+        release = Release(facts.licence_id or b"", body.peer, now_s, block.number, block.hash)
         try:
-            if not await self._releases.may(licence, body.peer, now_s=now_s, devices_max=DEVICES_MAX):
+            if not await self._releases.admit(release, devices_max=DEVICES_MAX):
                 raise _RefusedError(Code.DEVICE_CAP)
-            sealed = seal(body.eph, secret, scope.release_info(x, asked.digest))
-            block = facts.block
-            await self._releases.append(Release(licence, body.peer, now_s, block.number, block.hash))
         except StorageError as err:  # what is not written down does not leave
             raise _RefusedError(Code.RATE, _BUSY_S) from err
         grant = GrantBody(
@@ -264,8 +266,9 @@ class Judge:
         except NetworkError as err:
             raise _RefusedError(Code.CHAIN_UNAVAILABLE, _BUSY_S) from err
 
-    def _check_addressed(self, body: KeyRequest, peer_key: bytes, chain: Chain) -> None:
+    def _check_addressed(self, asked: SignedRequest, peer_key: bytes, chain: Chain) -> None:
         """Step 2: for this chain, for this guardian, from this peer, now, and for the first time."""
+        body = asked.body
         if (body.chain_id, body.registry) != (chain.chain_id, chain.registry) or body.tier not in (1, 2):
             raise _RefusedError(Code.UNSUPPORTED)
         if body.aud != self._holder.signer.public_key:
@@ -274,13 +277,10 @@ class Judge:
             raise _RefusedError(Code.WRONG_PEER)
         if abs(body.ts - self._clock.now_s()) > CLOCK_S_MAX:
             raise _RefusedError(Code.CLOCK)
-        now_s = self._clock.monotonic_s()
-        while self._nonces and next(iter(self._nonces.values())) < now_s - NONCE_S:
-            self._nonces.popitem(last=False)
-        name = body.peer + body.nonce
-        if name in self._nonces or len(self._nonces) >= _NONCES_MAX:
+        if asked.keybox is not None and cid_of(asked.keybox, RAW)[-32:] != body.keybox_digest:
+            raise _RefusedError(Code.KEYBOX_MISMATCH)
+        if self._heard.knows(body.peer + body.nonce):
             raise _RefusedError(Code.RATE, _BUSY_S)
-        self._nonces[name] = now_s
 
     def _check_rate(self, peer_key: bytes, origin: str) -> None:
         """Step 3."""
@@ -319,12 +319,17 @@ class Judge:
         """Step 6, first half: what the chain says at a block that the artist's policy takes."""
         track, owner = TrackId(body.track_id), Account(body.owner)
         facts = await chain.facts(track, owner, body.tier, await chain.block())
-        if facts.finality == INCLUDED:
+        if facts.finality == INCLUDED or not facts.is_licensed:
             return facts
         final = await chain.facts(track, owner, body.tier, await chain.block(facts.finality))
-        if facts.is_licensed and not final.is_licensed:
+        if not final.is_licensed:
             raise _RefusedError(Code.NOT_FINAL, _BUSY_S)
-        return final
+        # What gives waits until it is final; what takes away holds as soon as it is seen.
+        return replace(
+            final,
+            is_blocked=final.is_blocked or facts.is_blocked,
+            binding_epoch=max(final.binding_epoch, facts.binding_epoch),
+        )
 
     async def _checked_keybox(self, asked: SignedRequest, facts: KeyFacts) -> tuple[Keybox, KeyScope]:
         """Step 6, second half: the anchored keybox, or for a day the one before it."""
@@ -332,7 +337,7 @@ class Judge:
         block = asked.keybox if asked.keybox is not None else self._keyboxes.get(body.keybox_digest)
         if not facts.is_registered or facts.keybox_digest is None or block is None:
             raise _RefusedError(Code.KEYBOX_MISMATCH)
-        digest = cid_of(block, RAW)[-32:]
+        digest = body.keybox_digest  # of the block: that was checked first
         epoch = facts.keybox_epoch
         if digest != facts.keybox_digest:
             former = await self._former(TrackId(body.track_id), body.tier)
@@ -345,7 +350,7 @@ class Judge:
         except MalformedError as err:
             raise _RefusedError(Code.KEYBOX_MISMATCH) from err
         named = KeyScope(box.chain_id, box.registry, box.track_id, box.tier, box.epoch)
-        if digest != body.keybox_digest or named != scope:
+        if named != scope:
             raise _RefusedError(Code.KEYBOX_MISMATCH)
         self._keyboxes[digest] = block
         if len(self._keyboxes) > _KEYBOXES_MAX:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -21,6 +20,7 @@ from marina.signing import Signer
 from node.chain.service import ChainService
 from node.guardian.rates import Rates
 from node.guardian.release_log import ReleaseLog
+from node.guardian.watch import ReorgWatch
 from p2p.host import Host
 from p2p.key_server import KeyServer
 from p2p.wire.key import holder_cid
@@ -39,8 +39,6 @@ FORMER_S = 86_400
 """The keybox of the epoch before is served for a day: listeners may not know the new one yet."""
 _ON = b"on"
 _WATCH_S = 3.0
-_WATCHED_BLOCKS = 64
-_WATCHED_MAX = 4096
 _PRUNE_EVERY_S = 86_400.0
 
 
@@ -95,10 +93,15 @@ class GuardianService:
         self._judge: Judge | None = None
         self._key_chain: KeyChain | None = None
         self._server: KeyServer | None = None
+        self._is_announced = False
+        self._next_prune_s = 0.0
         self._reorg_leaks = Counter(
             "marina_guardian_reorg_leaks_total",
             "Releases for licences that a re-organisation took away afterwards",
             registry=registry,
+        )
+        self._watch = ReorgWatch(
+            releases=self._releases, is_licence=self._is_licence, lost=self._reorg_leaks.inc
         )
         self._answers = Counter(
             "marina_guardian_answers_total", "Answers to key messages", ["outcome"], registry=registry
@@ -112,7 +115,7 @@ class GuardianService:
     async def switch(self, on: bool) -> None:
         """Answer from now on, or no longer; that is remembered."""
         await (self._state.put(_ON, b"1") if on else self._state.delete(_ON))
-        await self._set(on)
+        self._set(on)
 
     async def facts(self) -> dict[str, Any]:
         """Return what the owner sees of it."""
@@ -128,44 +131,51 @@ class GuardianService:
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve if it was on before, and watch what becomes of the blocks of releases, until cancelled."""
         if await self._state.get(_ON) is not None:
-            await self._set(True)
+            self._set(True)
         task_status.started()
-        pruned_s = -_PRUNE_EVERY_S
         while True:
             if not self.is_on:
                 await self._wake.wait()
                 self._wake = trio.Event()
                 continue
-            try:
-                await self._look_for_reorgs()
-                if self._clock.monotonic_s() - pruned_s > _PRUNE_EVERY_S:
-                    pruned_s = self._clock.monotonic_s()
-                    await self._releases.prune(self._clock.now_s())
-            except MarinaError as err:
-                log.info("releases are not compared with the chain now: %s", err)
+            for step in (self._announce, self._look, self._prune):
+                try:
+                    await step()
+                except MarinaError as err:
+                    log.info("a part of a guardian's work waits: %s", err)
             await trio.sleep(_WATCH_S)
 
     async def answer(self, message: bytes, peer_key: bytes, origin: str) -> bytes:
         """Answer one message of the key protocol."""
         judge = self._judge = self._judge or self._make_judge()
-        before = judge.counts.copy()
-        made = await judge.answer(message, peer_key, origin)
-        for outcome in judge.counts - before:
-            self._answers.labels(outcome=outcome).inc()
-        return made
+        return await judge.answer(message, peer_key, origin)
 
-    async def _set(self, on: bool) -> None:
+    def _set(self, on: bool) -> None:
         if on and self._server is None:
             self._server = KeyServer(answering=self)
             self._server.attach(self._host)
-            key = self._owner.device.public_key
-            await self._publish(holder_cid(key), encode(["marina/guardian/1", key]))
             log.info("this node answers key requests")
         elif not on and self._server is not None:
             self._server.detach(self._host)
             self._server = None
+            self._is_announced = False
             log.info("this node answers no key requests any more")
         self._wake.set()
+
+    async def _announce(self) -> None:
+        """Let everybody find this node by its key; errors as for ``publish``."""
+        if not self._is_announced:
+            key = self._owner.device.public_key
+            await self._publish(holder_cid(key), encode(["marina/guardian/1", key]))
+            self._is_announced = True
+
+    async def _look(self) -> None:
+        await self._watch.look(self._facts_of())
+
+    async def _prune(self) -> None:
+        if self._clock.monotonic_s() >= self._next_prune_s:
+            await self._releases.prune(self._clock.now_s())
+            self._next_prune_s = self._clock.monotonic_s() + _PRUNE_EVERY_S
 
     def _make_judge(self) -> Judge:
         from node.guardian.judge import Judge
@@ -176,6 +186,7 @@ class GuardianService:
             releases=self._releases,
             clock=self._clock,
             admits=Rates(clock=self._clock).admits,
+            seen=lambda outcome: self._answers.labels(outcome=outcome).inc(),
             former=self._former,
         )
 
@@ -197,25 +208,6 @@ class GuardianService:
         if row is None or not row.former_epoch:
             return None
         return Former(row.former_digest, row.former_epoch, row.anchored_s + FORMER_S)
-
-    async def _look_for_reorgs(self) -> None:
-        """Follow the blocks of recent releases; a licence that is gone with its block gets no more anyway."""
-        chain = self._facts_of()
-        head = await chain.block()
-        recent = await self._releases.since(max(0, head.number - _WATCHED_BLOCKS), limit=_WATCHED_MAX)
-        hashes = {
-            number: await chain.hash_at(number)
-            for number in {each.block for each in recent if each.block <= head.number}
-        }
-        for each in recent:
-            if hashes.get(each.block) == each.block_hash:
-                continue
-            if await self._is_licence(each.licence):
-                await self._releases.note(replace(each, block=head.number, block_hash=head.hash))
-            else:
-                await self._releases.note(replace(each, is_lost=True))
-                self._reorg_leaks.inc()
-                log.warning("the chain dropped a block, and with it a licence for which a key was released")
 
     async def _is_licence(self, licence: bytes) -> bool:
         try:
