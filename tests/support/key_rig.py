@@ -83,6 +83,7 @@ class KeyRig:
             guardians=named[:1] + named[2:] if is_delegate else named,
             delegates=[self.home.holder] if is_delegate else [], not_before=not_before,
         )  # fmt: skip
+        self._box_bytes = self.box.to_bytes()
         self.account_key = Secret(hashlib.sha256(b"the buyer").digest())
         self.owner = Account(account_of_key(self.account_key.reveal()))
         self.device = DeviceKey(seed("the buyer's device"))
@@ -120,7 +121,7 @@ class KeyRig:
         self, *, box: Keybox | bytes | None = None, signer: DeviceKey | None = None, **changes: Any
     ) -> bytes:
         """Return a signed request, right but for the changes."""
-        data = box if isinstance(box, bytes) else (box or self.box).to_bytes()
+        data = self._box_bytes if box is None else box if isinstance(box, bytes) else box.to_bytes()
         body = KeyRequest(
             chain_id=CHAIN_ID, registry=REGISTRY, track_id=TRACK, tier=1, owner=self.owner,
             binding=self.binding, peer=self.device.public_key,
