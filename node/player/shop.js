@@ -18,6 +18,16 @@ function readiness(assurance) {
   return `The sound is to be had; ${ready} of ${of} guardians of its key are ready and ${needed} are needed${more}.`;
 }
 
+/** The offer that the node takes when none is named: without end first, then the lowest price of its kind. */
+function cheapest(sold) {
+  const rank = (each) => [each.period_s === null ? 0 : 1, each.kind === "stream" ? 0 : 1];
+  const [best] = [...sold].sort((a, b) => {
+    const [x, y] = [rank(a), rank(b)];
+    return x[0] - y[0] || x[1] - y[1] || (BigInt(a.units) < BigInt(b.units) ? -1 : 1);
+  });
+  return best;
+}
+
 /** Offers one track at a time; calls back when it was bought. */
 export class Shop {
   #onBought;
@@ -50,15 +60,18 @@ export class Shop {
     $("shop").hidden = false;
     const terms = await api(`/api/v1/market/${encodeURIComponent(item.id)}/terms`).catch(() => null);
     if (mine !== this.#asked || !terms?.registered) return;
-    const sold = [...terms.items, ...(terms.release?.items ?? [])].filter((each) => each.sold);
-    const own = terms.items.some((each) => each.sold);
+    const alone = terms.items.filter((each) => each.sold);
+    const whole = (terms.release?.items ?? []).filter((each) => each.sold);
+    const line = (each, more = "") => `${each.price} ${each.span} (${each.kind})${more}`;
     $("offer").replaceChildren(
-      said(sentence), ...sold.map((each) => said(`${each.price} ${each.span} (${each.kind})`)),
+      said(sentence), ...alone.map((each) => said(line(each))),
+      ...whole.map((each) => said(line(each, `, with all of “${terms.release.title}”`))),
       ...[readiness(terms.assurance)].filter(Boolean).map(said),
     );
+    const sold = alone.length ? alone : whole;
     if (!sold.length) return;
-    this.#item = own ? item : { ...item, id: terms.release.id };
-    $("buy").textContent = `Buy for ${(own ? terms.items : terms.release.items).find((each) => each.sold).price}`;
+    this.#item = alone.length ? item : { ...item, id: terms.release.id };
+    $("buy").textContent = `Buy for ${cheapest(sold).price}`;
     $("buy").hidden = Boolean(terms.assurance?.problem);
   }
 

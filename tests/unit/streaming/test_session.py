@@ -8,7 +8,7 @@ import os
 import pytest
 import trio
 
-from marina.errors import DamagedError, NotFoundError
+from marina.errors import DamagedError, LicenceNeededError, NotFoundError
 from marina.secret import Secret
 from storage.content.segments import CipherRun, SegmentSealer
 from streaming.quality import Quality, choose_rendition
@@ -119,3 +119,27 @@ def offered(*tiers):
 def test_which_rendition_a_quality_means(tiers, quality, local, link_bps, expected):
     chosen = choose_rendition(offered(*tiers), Quality(quality), local_tiers=local, link_bps=link_bps)
     assert chosen.tier == expected
+
+
+async def test_at_the_end_of_its_licence_a_session_forgets_the_key_and_what_it_opened(autojump_clock):
+    sealed = Sealed(os.urandom(500_000))
+    async with fetcher_of(sealed, Source(), blocks=await filled_store(sealed)).running() as fetcher:
+        session = sealed.session(fetcher)
+        session.ends_s = trio.current_time() + 60
+        assert await session.plaintext(0) == sealed.plain[: len(await session.plaintext(0))]
+        await trio.sleep(61)
+        assert not session.is_licensed
+        for index in (0, 1):
+            with pytest.raises(LicenceNeededError, match="ended"):
+                await session.plaintext(index)
+        assert session._opener is None
+        assert not session._decoded
+
+
+def test_a_quality_leaves_out_a_closed_tier_where_another_is_open():
+    track = offered(0, 1, 2)
+    fast = {"link_bps": 9e9}
+    assert choose_rendition(track, Quality.AUTO, **fast).tier == 2
+    assert choose_rendition(track, Quality.AUTO, closed_tiers=(2,), **fast).tier == 1
+    assert choose_rendition(track, Quality.ORIGINAL, closed_tiers=(2,)).tier == 2, "what was named is meant"
+    assert choose_rendition(track, Quality.PREVIEW, **fast).tier == 0
