@@ -36,9 +36,11 @@ PATIENCE_S = 12.0
 """All in all; a licence that is not final yet is waited for no longer, and tried again later."""
 _BACKOFF_S = (0.15, 0.6)
 _BLOCK_POLL_S = 1.0
-_AGAIN = frozenset(
-    {Code.CLOCK, Code.RATE, Code.CHAIN_UNAVAILABLE, Code.NO_LICENCE, Code.NOT_FINAL, Code.KEYBOX_MISMATCH}
-)
+_BEHIND_S = 3.0
+"""A guardian's block may be a second older than ours: what it does not see yet it sees soon."""
+_BEHIND_POLL_S = 0.3
+_BEHIND = frozenset({Code.NO_LICENCE, Code.KEYBOX_MISMATCH})
+_AGAIN = frozenset({Code.CLOCK, Code.RATE, Code.CHAIN_UNAVAILABLE, Code.NOT_FINAL}) | _BEHIND
 """Refusals that may be different a moment later: the guardian's block is older than ours, or it is busy."""
 WORDS = {
     Code.MALFORMED: "does not understand the request",
@@ -165,6 +167,7 @@ class _Work:
         self._box_bytes = box.to_bytes()
         self._name = name
         self._licence_block = licence_block
+        self._behind_until_s = trio.current_time() + _BEHIND_S
         self._waiting: list[Holder] = []
         self._running = 0
         self._their_times_s: list[int] = []
@@ -237,7 +240,8 @@ class _Work:
             pause_s = self._refused(holder, found, tries)
             if pause_s is None:
                 return
-            tries += found.code is not Code.NOT_FINAL
+            is_behind = found.code in _BEHIND and trio.current_time() < self._behind_until_s
+            tries += not (is_behind or found.code is Code.NOT_FINAL)
             await trio.sleep(pause_s)
 
     def _refused(self, holder: Holder, refusal: Refusal, tries: int) -> float | None:
@@ -253,6 +257,8 @@ class _Work:
             return 0.0
         if code is Code.NOT_FINAL:
             return max(_BLOCK_POLL_S, float(refusal.retry_after_s))
+        if code in _BEHIND:
+            return max(_BEHIND_POLL_S, float(refusal.retry_after_s))
         return max(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)], float(refusal.retry_after_s))
 
     @property

@@ -86,6 +86,8 @@ async def test_a_delegate_alone_gives_the_key_and_a_false_one_is_named(party, co
     assert (found.key, found.holders) == (KEY, (line.delegates[0].device.public_key,))
     assert trio.current_time() - began_s < 0.1
     line = party(*["honest"] * 3, delegates=("liar",))
+    for each in line.guardians:
+        each.delay_s = 0.01  # the delegate answers first
     found = await collector(line)[0].collect(line.box(), NAME, licence_block=7)
     assert found.key == KEY
     assert found.faulty == (line.delegates[0].device.public_key,)
@@ -145,6 +147,29 @@ async def test_a_purchase_that_is_not_final_is_waited_for_block_by_block(party, 
     began_s = trio.current_time()
     assert (await collector(line)[0].collect(line.box(), NAME, licence_block=7)).key == KEY
     assert 3.9 < trio.current_time() - began_s < 6
+
+
+async def test_guardians_whose_block_is_a_second_older_are_asked_until_they_see_the_purchase(
+    party, collector, autojump_clock
+):
+    line = party(*["honest"] * 7)
+    for each in line.guardians:
+        each.codes = [Code.NO_LICENCE] * 4
+    began_s = trio.current_time()
+    assert (await collector(line)[0].collect(line.box(), NAME, licence_block=7)).key == KEY
+    assert 1.0 < trio.current_time() - began_s < 2.0
+
+
+async def test_a_licence_that_guardians_never_see_is_not_asked_for_without_end(
+    party, collector, autojump_clock
+):
+    line = party(*["honest"] * 7)
+    for each in line.guardians:
+        each.codes = [Code.NO_LICENCE] * 99
+    began_s = trio.current_time()
+    with pytest.raises(TooFewAnswersError, match="does not see the licence"):
+        await collector(line)[0].collect(line.box(), NAME, licence_block=7)
+    assert trio.current_time() - began_s < 6.0
 
 
 async def test_a_guardian_that_is_busy_is_asked_again_when_it_said(party, collector, autojump_clock):
