@@ -42,11 +42,18 @@ def test_what_is_not_said_is_left_to_the_node():
 
 
 def test_everything_that_is_said_is_asked_for():
-    body = body_of(
-        "--track-price", "1DEV", "--period", "30d", "--kind", "download", "--split", "a=10%",
-        "--split", "b=5%", "--royalty", "8.5", "--guardians", "0", "--threshold", "1", "--delegate", "gk_x", "--finality", "2",
-        "--not-before", "2027-01-31T18:00",
-    )  # fmt: skip
+    holders = (
+        "--guardians",
+        "0",
+        "--threshold",
+        "1",
+        "--delegate",
+        "gk_x",
+        "--not-before",
+        "2027-01-31T18:00",
+    )
+    terms = ("--track-price", "1DEV", "--period", "30d", "--kind", "download", "--finality", "2")
+    body = body_of(*terms, *holders, "--split", "a=10%", "--split", "b=5%", "--royalty", "8.5")
     assert body == {
         "splits": ["a=10%", "b=5%"],
         "royalty_bps": 850,
