@@ -64,6 +64,8 @@ async def test_who_answers_wrongly_is_named_and_a_signed_fault_is_proven_to_anyb
     bad, is_signed, party, collector, autojump_clock
 ):
     line = party(*[bad] * 4, *["honest"] * 3)
+    for each in line.guardians[4:]:
+        each.delay_s = 0.01  # the bad ones are heard first
     worker, evidence = collector(line)
     found = await worker.collect(line.box(), NAME, licence_block=7)
     liars = {each.device.public_key for each in line.guardians[:4]}
