@@ -1,4 +1,4 @@
-"""make demo: a whole swarm on this machine, from publishing to losing peers, selling and voting.
+"""make demo: a whole swarm on this machine, from publishing to losing peers, voting, and music for money.
 
 Starts real ``marina`` daemons in temporary homes on loopback: an artist, three operators, a listener.
 Everything goes through the command line and HTTP, as a user would; the decoder is libav, not ours.
@@ -23,6 +23,7 @@ from urllib.request import Request, urlopen
 from tools.demo.chain import DemoChain
 from tools.demo.market import Market
 from tools.demo.node import CHAPTER_S, DemoError, Node
+from tools.demo.paid import Paid
 from tools.demo.player import Player
 
 REST_S = 20.0
@@ -91,6 +92,8 @@ class Story:
     """The five nodes and what happens to them."""
 
     def __init__(self, root: Path, music: Path) -> None:
+        self.root = root
+        self.paid: Paid | None = None
         self.artist = Node("artist", root)
         self.operators = [Node(f"operator{i}", root) for i in range(1, OPERATORS + 1)]
         self.listener = Node("listener", root)
@@ -112,7 +115,7 @@ class Story:
                 else {}
             )
             node.init(**operates)
-        for node in (self.artist, self.listener):
+        for node in self.nodes:
             node.configure(**{"chain.profile": "dev", "chain.endpoints": self.chain.url})
         for node in [self.artist, *self.operators]:
             node.start()
@@ -215,6 +218,26 @@ class Story:
         market.sell()
         market.vote()
 
+    def set_up_shop(self) -> None:
+        """Start who comes in with chapter 6."""
+        say("\nStarting six more nodes: four guardians, a newcomer, somebody without a licence …")
+        self.paid = Paid(
+            root=self.root, chain=self.chain, artist=self.artist, operators=self.operators, files=self.files,
+            decoded=decoded, check=check, say=say,
+        )  # fmt: skip
+        self.nodes += self.paid.nodes
+        self.paid.set_up()
+
+    def open_shop(self) -> None:
+        """Chapter 6."""
+        assert self.paid is not None
+        self.paid.sell()
+
+    def buy_asleep(self) -> None:
+        """Chapter 7."""
+        assert self.paid is not None
+        self.paid.buy()
+
     def _limit(self, operator: Node, cap: str) -> None:
         """Start an operator anew with an upload cap and let the listener meet it again."""
         operator.stop()
@@ -285,6 +308,11 @@ def main() -> int:
             story.lose_an_operator()
         with chapter("5  The album is sold, its makers are paid, the DAO votes"):
             story.sell_and_vote()
+        story.set_up_shop()
+        with chapter("6  Seven guardians; an album is published at a price"):
+            story.open_shop()
+        with chapter("7  The artist sleeps; a stranger to her buys the album and hears it"):
+            story.buy_asleep()
         ok = True
         say("\nEverything held.")
     except DemoError as err:
@@ -303,6 +331,9 @@ def main() -> int:
                 node.stop()
             story.chain.stop()
             processes = {node.name: node.process for node in story.nodes} | {"chain": story.chain.process}
+            if story.paid is not None:
+                story.paid.stop()
+                processes |= story.paid.processes
             left = [name for name, process in processes.items() if process and process.poll() is None]
             if left:
                 say(f"still running: {', '.join(left)}")

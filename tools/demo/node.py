@@ -114,7 +114,15 @@ class Node:
 
     def api(self, path: str) -> Any:
         """GET from the local API as the command line does."""
+        return self._call(path, None)
+
+    def post(self, path: str, body: dict[str, object]) -> Any:
+        """POST to the local API as the command line does."""
+        return self._call(path, json.dumps(body).encode())
+
+    def _call(self, path: str, body: bytes | None) -> Any:
         token = (self.home / "api.token").read_text().strip()
-        request = Request(self.facts()["url"] + path, headers={"authorization": f"Bearer {token}"})
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        request = Request(self.facts()["url"] + path, body, headers)
         with urlopen(request, timeout=30) as reply:
             return json.load(reply)["data"]
