@@ -21,6 +21,7 @@ from pathlib import Path
 from tools.bench.child import ROOT
 from tools.bench.report import (
     AREA_CONTRACTS,
+    AREA_PAID,
     AREA_SONG,
     BINDING,
     DEVCHAIN_LOST,
@@ -48,6 +49,11 @@ from tools.bench.report import (
     MEMORY_SEED_4,
     MEMORY_SEED_SAME,
     READ_WEB3,
+    RELEASE_BAD,
+    RELEASE_LINK,
+    RELEASE_LOOPBACK,
+    RELEASE_P95,
+    RELEASE_UP,
     SEARCH_HITS,
     SEARCH_P95,
     SEED_KUBO,
@@ -131,6 +137,12 @@ SECTIONS = (
         "devchain",
         "tools.bench.devchain",
         (DEVCHAIN_READY, DEVCHAIN_RATE, DEVCHAIN_LOST),
+    ),
+    Section(
+        AREA_PAID,
+        "paid-release",
+        "tools.bench.paid_release",
+        (RELEASE_LOOPBACK, RELEASE_P95, RELEASE_LINK, RELEASE_BAD, RELEASE_UP),
     ),
 )
 

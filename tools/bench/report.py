@@ -13,6 +13,7 @@ from pathlib import Path
 
 AREA_SONG = "song"
 AREA_CONTRACTS = "contracts"
+AREA_PAID = "paid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ def _contracts(
     name: str, unit: str, must: float, stretch: float | None = None, *, floor: bool = False
 ) -> Goal:
     return Goal(AREA_CONTRACTS, name, unit, must, stretch, floor)
+
+
+def _paid(name: str, unit: str, must: float, stretch: float | None = None, *, floor: bool = False) -> Goal:
+    return Goal(AREA_PAID, name, unit, must, stretch, floor)
 
 
 MEMORY_SPREAD_MIB = 8.0
@@ -91,6 +96,11 @@ DEVCHAIN_READY = _contracts("development chain, ready, first start and later one
 DEVCHAIN_RATE = _contracts("development chain, transactions over HTTP", "tx/s", 40, floor=True)
 DEVCHAIN_LOST = _contracts("development chain, acknowledged and lost in 50 kills", "tx", 0)
 BINDING = _contracts("binding verification, one core", "1/s", 2000, floor=True)
+RELEASE_LOOPBACK = _paid("key release, 7 guardians, loopback, median", "ms", 80, 40)
+RELEASE_P95 = _paid("key release, 7 guardians, loopback, p95", "ms", 250, 120)
+RELEASE_LINK = _paid("key release, 7 guardians, 50 ms round trip, median", "ms", 300, 200)
+RELEASE_BAD = _paid("key release, 4 of 7 guardians bad, worst", "s", 3.5, 2)
+RELEASE_UP = _paid("key releases that succeed, each guardian up 80 % of the time", "%", 99, floor=True)
 
 
 @dataclass(frozen=True, slots=True)
