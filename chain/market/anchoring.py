@@ -9,7 +9,6 @@ from eth_hash.auto import keccak
 
 from chain.artifacts import encode_call
 from chain.draft import Draft
-from marina.errors import UsageError
 from marina.ids import Account
 
 ANCHORS_MAX = 192
@@ -38,35 +37,28 @@ class Anchor:
 
 
 def anchor_drafts(registry: Account, anchors: Sequence[Anchor], *, title: str) -> tuple[Draft, ...]:
-    """Return the transaction that anchors keyboxes, all or none of them; none when there are none.
+    """Return the transactions that anchor keyboxes, 192 each; none when there are none.
 
     Args:
         registry: address of the TrackRegistry.
-        anchors: at most 192.
+        anchors: what is to be anchored.
         title: of the release, for the person who confirms it.
-
-    Raises:
-        UsageError: they are too many for one transaction.
     """
-    if not anchors:
-        return ()
-    if len(anchors) > ANCHORS_MAX:
-        raise UsageError(
-            f"a release that is sold has at most {ANCHORS_MAX // 2} tracks, and this one has more: "
-            "publish it in parts"
-        )
+    batches = [anchors[start : start + ANCHORS_MAX] for start in range(0, len(anchors), ANCHORS_MAX)]
+    return tuple(_draft(registry, each, title) for each in batches)
+
+
+def _draft(registry: Account, anchors: Sequence[Anchor], title: str) -> Draft:
     rows = [(each.id, each.tier, each.digest, each.epoch, each.finality) for each in anchors]
     data = encode_call("TrackRegistry", "anchorKeyboxes", rows)
     tracks = len({each.id for each in anchors})
     summary = f"Anchor the keys of “{title}”: {len(anchors)} keyboxes of {tracks} track{'s' * (tracks > 1)}"
-    return (
-        Draft(
-            to=registry,
-            data=data,
-            value=0,
-            what="registry.anchor",
-            summary=summary,
-            key=f"registry.anchor:{keccak(data).hex()[:32]}",
-            gas_guess=_GAS_BASE + _GAS_EACH * len(anchors),
-        ),
+    return Draft(
+        to=registry,
+        data=data,
+        value=0,
+        what="registry.anchor",
+        summary=summary,
+        key=f"registry.anchor:{keccak(data).hex()[:32]}",
+        gas_guess=_GAS_BASE + _GAS_EACH * len(anchors),
     )

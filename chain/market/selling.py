@@ -25,6 +25,8 @@ WHOLE_BPS = 10_000
 ROYALTY_MAX_BPS = 5_000
 PERIOD_S_MAX = 2**32 - 2
 BATCH_MAX = 64
+_GAS_BASE, _GAS_EACH, _GAS_SPLIT = 80_000, 150_000, 12_000
+"""What a registration takes at most, with the margin of an estimate, while it cannot be tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,10 @@ class Selling:
     async def register(
         self, things: Sequence[Thing], splits: Sequence[SplitPart], *, royalty_bps: int, artist: Account
     ) -> tuple[Draft, ...]:
-        """Return the transaction that registers what is not registered yet; none when all is.
+        """Return the transactions that register what is not registered yet, 64 each; none when all is.
 
         Raises:
-            UsageError: too many at once, or a royalty out of bounds.
+            UsageError: a royalty out of bounds.
             NotPermittedError: an id is not this account's.
         """
         if not 0 <= royalty_bps <= ROYALTY_MAX_BPS:
@@ -127,10 +129,10 @@ class Selling:
                 new.append(each)
             elif rights.owner != artist:
                 raise NotPermittedError(f"“{each.title}” belongs to {account_text(rights.owner)} now")
-        if not new:
-            return ()
-        if len(new) > BATCH_MAX:
-            raise UsageError(f"at most {BATCH_MAX} are registered at once")
+        batches = [new[start : start + BATCH_MAX] for start in range(0, len(new), BATCH_MAX)]
+        return tuple(self._registration(each, splits, royalty_bps) for each in batches)
+
+    def _registration(self, new: Sequence[Thing], splits: Sequence[SplitPart], royalty_bps: int) -> Draft:
         shares = [(bytes(each.account), each.bps) for each in splits]
         rows = [(each.salt, each.digest, each.release or bytes(32), royalty_bps, shares) for each in new]
         shown = ", ".join(f"{account_text(each.account)[:10]}… {each.bps / 100:g} %" for each in splits)
@@ -138,7 +140,9 @@ class Selling:
         data = encode_call("TrackRegistry", "registerMany", rows)
         key = "registry.register:" + keccak(b"".join(each.id for each in new)).hex()
         summary = f"Register {what}; earnings go to {shown}"
-        return (Draft(self._reader.contracts.registry, data, 0, "registry.register", summary, key),)
+        guess = _GAS_BASE + len(new) * (_GAS_EACH + len(shares) * _GAS_SPLIT)
+        to = self._reader.contracts.registry
+        return Draft(to, data, 0, "registry.register", summary, key, gas_guess=guess)
 
     async def price(self, thing: bytes, terms: Sequence[NewTerm], *, title: str) -> tuple[Draft, ...]:
         """Return the transaction that adds terms which are not sold already; none when all are.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from eth_abi import decode
 
 from chain.artifacts import artifact, selector
 from chain.market.anchoring import ANCHORS_MAX, Anchor, anchor_drafts
-from marina.errors import UsageError
 from marina.ids import Account
 
 REGISTRY = Account(b"\x52" * 20)
@@ -47,7 +45,11 @@ def test_the_gas_that_is_assumed_covers_what_an_album_takes_with_an_estimates_ma
         assert gas * 6 // 5 <= draft.gas_guess < 2 * gas
 
 
-def test_more_than_a_transaction_holds_are_refused():
-    assert len(anchor_drafts(REGISTRY, [ANCHOR] * ANCHORS_MAX, title="x")) == 1
-    with pytest.raises(UsageError, match="at most 96 tracks"):
-        anchor_drafts(REGISTRY, [ANCHOR] * (ANCHORS_MAX + 1), title="x")
+def test_more_than_a_transaction_holds_take_several():
+    anchors = [replace(ANCHOR, epoch=epoch + 1) for epoch in range(ANCHORS_MAX + 1)]
+    assert len(anchor_drafts(REGISTRY, anchors[:-1], title="x")) == 1
+    drafts = anchor_drafts(REGISTRY, anchors, title="x")
+    kind = ["(bytes32,uint8,bytes32,uint32,uint8)[]"]
+    epochs = [[row[3] for row in decode(kind, each.data[4:])[0]] for each in drafts]
+    assert epochs == [list(range(1, ANCHORS_MAX + 1)), [ANCHORS_MAX + 1]]
+    assert len({each.key for each in drafts}) == 2
