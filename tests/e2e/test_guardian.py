@@ -1,11 +1,13 @@
-"""A guardian from its bond to its way out, through the command line, on a real development chain."""
+"""A guardian from its bond to its way out, on a real development chain: whom it serves, and whom not."""
 
 from __future__ import annotations
 
 import pytest
 
+from p2p.wire.key import Code, Grant, Refusal
 from tests.support.chains import dev_chain
-from tests.support.daemons import Daemon
+from tests.support.daemons import PASSPHRASE, Daemon, daemons, music
+from tests.support.stranger import Stranger
 
 DAY_S = 86_400
 
@@ -25,7 +27,7 @@ def node(chain, tmp_path_factory):
     made.stop()
 
 
-def test_a_node_enlists_with_a_bond_is_seen_and_gets_the_bond_back(chain, node):
+def test_a_node_enlists_with_a_bond_and_is_seen(chain, node):
     from chain.dev.genesis import TREASURER_KEY  # the key of the development chain's treasurer is public
 
     account = node.run("id")["account"]
@@ -56,6 +58,48 @@ def test_a_node_enlists_with_a_bond_is_seen_and_gets_the_bond_back(chain, node):
     node.stop()
     node.start()
     assert node.run("guardian")["on"] is True, "also after a restart"
+
+
+def code(found):
+    assert isinstance(found, Refusal), found
+    return found.code
+
+
+def test_it_gives_its_share_to_who_has_a_licence_and_to_nobody_else(chain, node, tmp_path):
+    folder = music(tmp_path / "music", "First Song")[0].parent
+    with daemons(tmp_path, "artist") as (artist,):
+        artist.init(chain__profile="dev", chain__endpoints=chain.url)
+        artist.start()
+        artist.run("faucet")
+        artist.run("peers", "connect", node.address())
+        done = artist.run(
+            "publish", str(folder), "--price", "0.1DEV", "--period", "1d", "--guardians", "1",
+            "--threshold", "1", "--yes",
+        )  # fmt: skip
+        track = done["tracks"][0]["id"]
+        stranger, other = Stranger(artist, track), Stranger(artist, track, "another")
+        assert code(stranger.ask(node)) is Code.NO_LICENCE
+        artist.run("gift", done["release"], stranger.address, "--yes")
+        assert isinstance(stranger.ask(node), Grant)
+        assert code(other.ask(node, owner=stranger.account)) is Code.BINDING, "in the name of another"
+        assert code(other.ask(node)) is Code.NO_LICENCE
+        status = node.run("guardian")
+        assert (status["released"], status["devices"], status["answers"]["granted"]) == (1, 1, 1)
+
+        node.kill()
+        node.start("--locked")
+        assert code(stranger.ask(node)) is Code.CHAIN_UNAVAILABLE, "it cannot open its share now"
+        node.run("key", "unlock", "--passphrase-fd", "0", secret=PASSPHRASE)
+        assert isinstance(stranger.ask(node), Grant), "a restarted guardian has lost nothing"
+        assert node.run("guardian")["released"] == 2, "and the log neither"
+        chain.rpc("evm_increaseTime", DAY_S + 1)
+        chain.rpc("evm_mine")
+        assert code(stranger.ask(node)) is Code.NO_LICENCE, "the licence has ended"
+    for word in (track, stranger.address, stranger.account.hex(), done["release"]):
+        assert word not in node.log(), "who asks for what is nobody's business"
+
+
+def test_it_leaves_and_gets_its_bond_back(chain, node):
     before = node.run("guardian")["registered"]["active_s"]
     chain.rpc("evm_increaseTime", DAY_S)
     node.run("guardian", "beat", "--yes")
