@@ -14,6 +14,7 @@ from node.chain.spending import quote
 from node.selling.choosing import Choice, Wanted
 from node.selling.desk import Sale
 from node.selling.sold import sold_tiers
+from node.selling.watch import is_thin
 from node.services import Services
 from p2p.peerid import short
 from p2p.peerkey import peer_of_key
@@ -132,7 +133,7 @@ async def keys_json(services: Services, typed: str) -> dict[str, Any] | None:
         "of": quorum.of,
         "delegates_ready": quorum.delegates,
         "is_enough": quorum.is_enough,
-        "is_thin": quorum.is_thin,
+        "is_thin": is_thin(quorum),
         "message": quorum.sentence,
         "problems": {short(peer_of_key(key)): why for key, why in quorum.problems.items()},
         "problem": None,

@@ -14,6 +14,7 @@ import trio
 from marina.clock import Clock
 from marina.errors import MalformedError, NetworkError, UsageError
 from node.keys.collector import WORDS, Line
+from node.keys.quorum import SPARE
 from node.selling.draw import Candidate, Seen, pick, weighted_order
 from p2p.peerid import short
 from p2p.peerkey import peer_of_key
@@ -27,8 +28,6 @@ from storage.publish.paid import PaidTerms
 
 log = logging.getLogger("marina.node.selling")
 ANSWER_S = 3.0
-SPARE = 2
-"""With fewer live guardians than k and so many more, a key is soon lost."""
 _ASKED_AT_ONCE = 16
 _ASKED_MAX = 96
 _MISNAMED = "does not name the account that answers for it"
@@ -249,7 +248,7 @@ def _warnings(wanted: Wanted, chosen: Sequence[Seen]) -> list[str]:
         warnings.append(
             f"{ready} of the {len(chosen)} guardians answer now; the others got their shares all the same"
         )
-    if chosen and not wanted.delegates and ready < wanted.k + SPARE:
+    if chosen and ready < wanted.k + SPARE:
         warnings.append(
             f"with {ready} live guardians and a threshold of {wanted.k} a key is soon lost: have at least "
             f"{wanted.k + SPARE}"

@@ -13,7 +13,7 @@ from marina.cid import Cid, check_cid
 from marina.errors import MarinaError
 from marina.ids import ReleaseId, release_text
 from node.health import CheckResult, Health
-from node.keys.quorum import Quorum, QuorumCheck
+from node.keys.quorum import SPARE, Quorum, QuorumCheck
 from node.library import Library
 from node.selling.sold import Sold, sold_tiers
 from storage.content.keybox import Keybox
@@ -45,13 +45,21 @@ class Watched:
     def warning(self) -> str | None:
         """What the artist should know and do, one sentence; None while all is well."""
         found = self.quorum
-        if found.is_enough and not found.is_thin:
+        if found.is_enough and not is_thin(found):
             return None
         danger = "a few more failures and it is lost" if found.is_enough else "nobody new can hear it"
         return (
             f"keys of “{self.title}”: {found.sentence}; {danger}: run 'marina release reissue "
             f"{self.release[:14]}'"
         )
+
+
+def is_thin(found: Quorum) -> bool:
+    """Return whether fewer guardians live than the threshold and two more, also where a delegate is there.
+
+    A delegate keeps a sale going; it is one machine, and no reason to let the guardians dwindle.
+    """
+    return found.of > 0 and found.ready < found.needed + SPARE
 
 
 def distinct_boxes(tiers: Sequence[Sold]) -> list[Keybox]:
@@ -66,9 +74,7 @@ def distinct_boxes(tiers: Sequence[Sold]) -> list[Keybox]:
 async def weakest(tiers: Sequence[Sold], check: QuorumCheck) -> Quorum | None:
     """Return how those holders are that are fewest; None when nothing is sold."""
     found = [await check.ask(box) for box in distinct_boxes(tiers)]
-    return min(
-        found, key=lambda each: (each.is_enough, each.delegates, each.ready - each.needed), default=None
-    )
+    return min(found, key=lambda each: (each.is_enough, each.ready - each.needed), default=None)
 
 
 class KeyWatch:

@@ -111,7 +111,7 @@ async def test_the_artists_own_node_and_its_delegates_are_no_guardians():
     )
     assert names(world, choice) == {"g2"}
     assert choice.terms.delegates == (delegate.holder,)
-    assert choice.warnings == ()
+    assert [each.split(" ")[:3] for each in choice.warnings] == [["with", "1", "live"]]
 
 
 async def test_warnings_name_what_is_thin(autojump_clock):

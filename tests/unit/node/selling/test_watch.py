@@ -91,6 +91,18 @@ async def test_what_the_last_look_found_is_told(kinds, state, words, caplog):
     )
 
 
+async def test_a_live_delegate_is_no_reason_to_let_the_guardians_dwindle():
+    party, delegate = party_of("honest", "honest", "gone"), Guardian("delegate", ManualClock())
+    both = Party(party.guardians, (delegate,))
+    watch = watch_of(Shelf(both, 1), both)
+    await watch.look()
+    assert "2 of 3 guardians are ready" in (await watch.check()).sentence
+    alone = Party([], (delegate,))
+    watch = watch_of(Shelf(alone, 1), alone)
+    await watch.look()
+    assert (await watch.check()).state is Health.HEALTHY
+
+
 async def test_a_release_that_is_not_here_or_withdrawn_hides_nothing_else():
     party = party_of("gone")
     shelf = Shelf(party, 1, is_here=False)
