@@ -52,7 +52,8 @@ test-faults: $(ENV)
 	MARINA_FAULT_RUNS=1000 $(BIN)/python -m pytest tests/faults tests/hostile
 
 vectors: $(ENV)
-	$(BIN)/python tests/vectors/generate.py && $(BIN)/python tests/vectors/generate_identity.py
+	$(BIN)/python tests/vectors/generate.py && $(BIN)/python tests/vectors/generate_identity.py && \
+		$(BIN)/python tests/vectors/generate_key_release.py
 
 contracts: contracts/node_modules/.complete
 	cd contracts && node tools/compile.mjs && $(FORGE) test --offline
