@@ -48,6 +48,7 @@ from tools.bench.report import (
     MEMORY_SEED_1,
     MEMORY_SEED_4,
     MEMORY_SEED_SAME,
+    PURCHASE_SOUND,
     READ_WEB3,
     RELEASE_BAD,
     RELEASE_LINK,
@@ -144,6 +145,7 @@ SECTIONS = (
         "tools.bench.paid_release",
         (RELEASE_LOOPBACK, RELEASE_P95, RELEASE_LINK, RELEASE_BAD, RELEASE_UP),
     ),
+    Section(AREA_PAID, "paid-sound", "tools.bench.paid_sound", (PURCHASE_SOUND,)),
 )
 
 

@@ -1,8 +1,9 @@
-"""Guardians as one process: real hosts, the real judge and release log, a chain that knows one licence.
+"""Guardians as one process: real hosts, the real judge, the real release log.
 
-``python -m tools.bench.paid_party FOLDER KIND…`` prints, as one line of JSON, where each guardian listens
-and the keybox that they hold shares of; it ends with its parent. A kind is ``honest``, ``hung`` (never
-answers), ``garbage`` or ``slow`` (after 2 s).
+``python -m tools.bench.paid_party FOLDER CHAIN KIND…`` prints, as one line of JSON, where each guardian
+listens, the two public keys of each, and a keybox that they hold shares of; it ends with its parent.
+CHAIN is the address of a development chain, or ``-`` for one in memory whose facts are known. A kind is
+``honest``, ``hung`` (never answers), ``garbage`` or ``slow`` (after 2 s).
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from chain.key_facts import Block, KeyFacts
+from chain.dev.genesis import dev_contracts
+from chain.key_facts import Block, KeyChain, KeyFacts
+from chain.profiles import PROFILES
+from chain.rpc import RpcPool
 from marina.clock import SystemClock
 from marina.ids import Account, TrackId
 from marina.schema import encode_record
@@ -101,6 +106,10 @@ async def _no_former(track_id: TrackId, tier: int) -> Former | None:
     return None
 
 
+def _itself(chain: KeyChain | WarmChain) -> KeyChain | WarmChain:
+    return chain
+
+
 async def _misbehave(kind: str, server: KeyServer, stream: MarinaStream) -> None:
     if kind == "hung":
         await trio.sleep(60)
@@ -111,7 +120,15 @@ async def _misbehave(kind: str, server: KeyServer, stream: MarinaStream) -> None
         await server.handle(stream)
 
 
-async def serve(folder: Path, kinds: list[str]) -> None:
+def _chain_at(url: str, box: Keybox) -> KeyChain | WarmChain:
+    if url == "-":
+        return WarmChain(box)
+    clock = SystemClock()
+    rpc = RpcPool(endpoints=(url,), profile=PROFILES["dev"], clock=clock, rng=Random(1))
+    return KeyChain(rpc=rpc, contracts=dev_contracts(), clock=clock)
+
+
+async def serve(folder: Path, url: str, kinds: list[str]) -> None:
     """Serve until cancelled."""
     names = [f"bench guardian {number}" for number in range(len(kinds))]
     holders = [Holder(name) for name in names]
@@ -119,12 +136,17 @@ async def serve(folder: Path, kinds: list[str]) -> None:
         NAME, KEY, KC, chain_id=CHAIN_ID, registry=REGISTRY, epoch=1, k=K,
         guardians=[each.public for each in holders], random=os.urandom,
     )  # fmt: skip
-    chain, clock = WarmChain(box), SystemClock()
+    clock = SystemClock()
     hosts = [make_host(name) for name in names]
     for host, holder, kind in zip(hosts, holders, kinds, strict=True):
         store = LevelKv(folder / holder.signer.public_key.hex()[:16])
+        chain = _chain_at(url, box)
         judge = Judge(
-            holder=holder, chain=lambda: chain, releases=ReleaseLog(store), clock=clock, former=_no_former
+            holder=holder,
+            chain=partial(_itself, chain),
+            releases=ReleaseLog(store),
+            clock=clock,
+            former=_no_former,
         )
         server = KeyServer(answering=judge)
         if kind == "honest":
@@ -132,7 +154,11 @@ async def serve(folder: Path, kinds: list[str]) -> None:
         else:
             host.serve(PROTOCOL, partial(_misbehave, kind, server), max_streams_per_peer=8)
     async with running(*hosts):
-        said = {"addresses": [host.listen_addrs[0] for host in hosts], "keybox": box.to_bytes().hex()}
+        said = {
+            "addresses": [host.listen_addrs[0] for host in hosts],
+            "holders": [[each.public.peer_key.hex(), each.public.hpke_key.hex()] for each in holders],
+            "keybox": box.to_bytes().hex(),
+        }
         print(json.dumps(said), flush=True)
         await trio.sleep_forever()
 
@@ -140,7 +166,7 @@ async def serve(folder: Path, kinds: list[str]) -> None:
 def main() -> None:
     """Run until the parent ends."""
     die_with_parent()
-    trio.run(serve, Path(sys.argv[1]), sys.argv[2:])
+    trio.run(serve, Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@ after the quorum was checked.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import trio
@@ -30,7 +27,7 @@ from p2p.host import Host
 from p2p.kad import Dht
 from p2p.key_client import KeyClient
 from p2p.providers import DhtPath, GossipPath, HaveIndex, ProviderFinder
-from storage.content.keybox import Keybox, parse_keybox
+from storage.content.keybox import Keybox
 from storage.kv import MemoryKv, Table
 from storage.private import PrivateStore
 from tests.support.guardians import KEY as PARTY_KEY
@@ -39,6 +36,7 @@ from tests.support.guardians import Guardian, Party, asker
 from tests.support.peers import make_host, running
 from tests.support.vaults import OpenVault
 from tools.bench.child import ROOT
+from tools.bench.paid_guardians import party
 from tools.bench.paid_party import KEY, NAME
 from tools.bench.report import (
     RELEASE_BAD,
@@ -63,7 +61,7 @@ AT_ONCE = 20
 def measure(bench: Bench) -> Iterator[Measurement]:
     """Measure every case."""
     count = bench.count(RELEASES, least=20)
-    with party(bench.folder / "honest", ["honest"] * GUARDIANS) as honest:
+    with party(bench.folder / "honest", "-", ["honest"] * GUARDIANS) as honest:
         times = trio.run(releases, honest.addresses, honest.box, count)
         how = f"{count} releases by k = 3 of {GUARDIANS} guardians in one process; ms {spread(times, 1)}"
         yield Measurement(RELEASE_LOOPBACK, percentile(times, 0.5), how + bench.scale_note)
@@ -74,38 +72,11 @@ def measure(bench: Bench) -> Iterator[Measurement]:
         how = f"{len(times)} releases, {line}; ms {spread(times, 1)}"
         yield Measurement(RELEASE_LINK, percentile(times, 0.5), how + bench.scale_note)
     kinds = ["hung", "hung", "garbage", "slow", "honest", "honest", "honest"]
-    with party(bench.folder / "bad", kinds) as bad:
+    with party(bench.folder / "bad", "-", kinds) as bad:
         times = trio.run(releases, bad.addresses, bad.box, bench.count(20, least=5))
     how = f"{len(times)} releases, two hang, one talks rubbish, one takes 2 s; worst; ms {spread(times, 0)}"
     yield Measurement(RELEASE_BAD, max(times) / 1000, how + bench.scale_note)
     yield trio.run(_up)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Guardians that run.
-
-    Attributes:
-        addresses: where each listens.
-        box: what they hold shares of.
-    """
-
-    addresses: Sequence[str]
-    box: Keybox
-
-
-@contextmanager
-def party(folder: Path, kinds: Sequence[str]) -> Iterator[Running]:
-    """Run guardians as a process while the block runs."""
-    folder.mkdir()
-    command = [sys.executable, "-m", "tools.bench.paid_party", str(folder), *kinds]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            said = json.loads(process.stdout.readline())
-            yield Running(said["addresses"], parse_keybox(bytes.fromhex(said["keybox"])))
-        finally:
-            process.kill()
 
 
 @contextmanager
