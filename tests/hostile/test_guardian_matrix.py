@@ -182,6 +182,27 @@ async def test_a_licence_in_a_block_that_the_artist_does_not_take_for_final_is_w
     assert isinstance(await rig.ask(rig.request()), Grant)
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"is_blocked": True}, Code.TRACK_BLOCKED),
+        ({"binding_epoch": 1}, Code.BINDING),
+        ({"licence_id": None, "from_s": 0, "to_s": 0}, Code.NO_LICENCE),
+    ],
+    ids=["blocked", "devices revoked", "paid back"],
+)
+async def test_what_takes_a_right_away_holds_before_it_is_final(changes, code):
+    rig = KeyRig()
+    rig.say(finality=2)
+    assert isinstance(await rig.ask(rig.request()), Grant)
+    final = rig.facts
+    rig.say(**changes)
+    rig.chain.before[TRACK, rig.owner, 1] = final, rig.chain.head
+    found = await rig.ask(rig.request())
+    assert isinstance(found, Refusal)
+    assert found.code is code
+
+
 async def test_nothing_is_released_before_the_artists_day():
     rig = KeyRig(not_before=NOW_S + 100)
     found = await rig.ask(rig.request())
@@ -269,6 +290,41 @@ async def test_a_locked_vault_and_a_full_disk_release_nothing():
     rig = KeyRig()
     rig.home.is_locked = True
     await refused(rig, rig.request(), Code.CHAIN_UNAVAILABLE)
+
+
+@pytest.mark.parametrize("off_s", [3600, -3600])
+async def test_a_guardian_whose_clock_is_an_hour_off_says_its_time_and_lets_no_licence_live_on(off_s):
+    rig = KeyRig()
+    rig.clock.set_wall(NOW_S + off_s)
+    found = await rig.ask(rig.request())
+    assert (found.code, found.guardian_time) == (Code.CLOCK, NOW_S + off_s)
+    older = rig.bound(now_s=NOW_S - DAY_S)
+    assert isinstance(await rig.ask(rig.request(ts=found.guardian_time, binding=older)), Grant)
+    rig.say(to_s=NOW_S)
+    assert (await rig.ask(rig.request(ts=NOW_S + off_s, binding=older))).code is Code.NO_LICENCE, (
+        "blocks have the time"
+    )
+
+
+async def test_a_clock_that_jumps_back_opens_no_door_to_what_was_heard_before():
+    rig = KeyRig()
+    message = rig.request()
+    assert isinstance(await rig.ask(message), Grant)
+    rig.clock.advance(300)
+    assert (await rig.ask(message)).code is Code.CLOCK
+    rig.clock.set_wall(NOW_S)
+    assert (await rig.ask(message)).code is Code.RATE, "what was heard is forgotten by another clock"
+
+
+async def test_a_flood_of_unsigned_requests_makes_no_guardian_forget_or_refuse_others():
+    rig = KeyRig()
+    message = rig.request()
+    assert isinstance(await rig.ask(message), Grant)
+    thief = DeviceKey(seed("thief"))
+    for _ in range(500):
+        assert (await rig.ask(rig.request(signer=thief))).code is Code.SIGNATURE
+    assert (await rig.ask(message)).code is Code.RATE
+    assert isinstance(await rig.ask(rig.request()), Grant)
 
 
 async def test_a_clock_that_is_an_hour_off_says_so_with_the_guardians_time():

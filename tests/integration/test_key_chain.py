@@ -17,6 +17,7 @@ from marina.errors import NetworkError
 from marina.ids import Account, TrackId
 from node.guardian.judge import Judge
 from node.guardian.release_log import ReleaseLog
+from node.guardian.watch import ReorgWatch
 from p2p.wire.key import Code, Grant, KeyRequest, Refusal, decode_answer, encode_request
 from storage.content.guarded import guarded_keybox
 from storage.content.keys import KeyName, key_commitment
@@ -91,8 +92,17 @@ class Sale:
             former=self.former,
         )  # fmt: skip
 
+        self.watch = ReorgWatch(releases=self.log, is_licence=self.is_licence, lost=self.count)
+        self.leaks = 0
+
     async def former(self, track, tier):
         return None
+
+    async def is_licence(self, licence):
+        return self.node.read("MusicLicensing", "licence", licence)[0][2] != 0  # when it began
+
+    def count(self):
+        self.leaks += 1
 
     def buy(self):
         assert self.node.invoke(
@@ -182,9 +192,14 @@ async def test_a_reorganisation_takes_the_licence_back_and_no_later_request_gets
     sale.buy()
     sale.mine(max(1, depth - 1))
     assert isinstance(await sale.ask(), Grant)
+    await sale.watch.look(sale.chain)
+    assert sale.leaks == 0
     node.rpc("evm_revert", before)
     node.rpc("evm_increaseTime", 7)
     sale.mine(depth + 1)
+    for _ in range(2):
+        await sale.watch.look(sale.chain)
+    assert sale.leaks == 1, "the key is out, and that is counted once"
     found = await sale.ask()
     assert isinstance(found, Refusal)
     assert found.code is Code.NO_LICENCE
@@ -287,6 +302,22 @@ async def test_with_one_endpoint_down_or_behind_nothing_is_released_where_two_mu
     sale.wires[TWO].answer = behind
     found = await sale.facts()
     assert found.block.number == stale - 1, "the block that both have"
+
+
+async def test_endpoints_that_stand_still_together_keep_no_licence_alive(node, sale):
+    """They agree, and all of it was true ten minutes ago."""
+    sale.buy()
+    sale.mine(2)
+    ends_s = (await sale.facts()).to_s
+    sale.clock.set_wall(ends_s + 60)
+    sale.clock.advance(1.5)
+    found = await sale.ask()
+    assert isinstance(found, Refusal)
+    assert found.code is Code.CHAIN_UNAVAILABLE
+    node.rpc("evm_setNextBlockTimestamp", ends_s + 60)
+    sale.mine(2)
+    assert (await sale.ask()).code is Code.NO_LICENCE
+    assert await sale.log.totals() == (0, 0)
 
 
 async def test_an_endpoint_that_answers_something_else_is_no_chain(node):

@@ -19,6 +19,7 @@ class MemoryKeyChain:
 
     Attributes:
         known: what it tells, by (track, account, tier).
+        before: what it tells of these, up to a block.
         depth: how many blocks ``safe`` and ``finalized`` are behind, by finality policy.
         fault: ``down``, ``disagree`` or empty.
         wallets: signatures that contract accounts take, by account.
@@ -30,6 +31,7 @@ class MemoryKeyChain:
         self.registry = registry
         self.known: dict[tuple[bytes, bytes, int], KeyFacts] = {}
         self.since: dict[tuple[bytes, bytes, int], int] = {}
+        self.before: dict[tuple[bytes, bytes, int], tuple[KeyFacts, int]] = {}
         self.depth = {0: 0, 1: 4, 2: 10}
         self.head = 100
         self.time_s = NOW_S
@@ -61,6 +63,8 @@ class MemoryKeyChain:
         found = self.known.get(key)
         if found is None:
             return replace(NOTHING, block=block)
+        if key in self.before and block.number < self.before[key][1]:
+            return replace(self.before[key][0], block=block)
         if block.number < self.since[key]:
             return replace(found, block=block, licence_id=None, from_s=0, to_s=0)
         return replace(found, block=block)
