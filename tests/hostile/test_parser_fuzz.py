@@ -23,7 +23,7 @@ from p2p.denylist import parse_denylist
 from p2p.links import make_link, parse_link
 from p2p.muxer.connection import FrameParser
 from p2p.muxer.frames import Kind, pack_header
-from p2p.wire import block, chunk, gossip, pledge, search, ticket
+from p2p.wire import block, chunk, gossip, key, pledge, search, ticket
 from storage.content.keybox import parse_keybox
 from storage.content.release import open_release
 from storage.content.track import decode_track
@@ -33,6 +33,7 @@ from tests.support.identities import identity
 
 RUNS = int(os.environ.get("MARINA_FUZZ_RUNS", "2000")) * 50
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/content.json").read_text())
+KEYS = json.loads((Path(__file__).parents[1] / "vectors/key_release.json").read_text())
 CID = cid_of(b"a block")
 DEVICE = identity("fuzz")
 KEY = Secret(bytes(32))
@@ -69,6 +70,15 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
         lambda data: decode_record(block.BlockReply, data),
         [encode_record(block.BlockReply(0, 500))],
     ),
+    "key request": (
+        key.decode_asked,
+        [bytes.fromhex(KEYS["request"]), bytes.fromhex(KEYS["status_request"])],
+    ),
+    "key answer": (
+        key.decode_answer,
+        [bytes.fromhex(KEYS[name]) for name in ("grant", "refusal", "status")],
+    ),
+    "guarded keybox": (parse_keybox, [bytes.fromhex(KEYS["keybox"])]),
     "search request": (
         search.decode_request,
         [search.encode_request(search.SearchRequest("artist:sea", 20))],
