@@ -38,6 +38,8 @@ from tools.bench.report import (
     GAS_RENEWAL,
     GAS_TOKEN,
     GAS_VOTE,
+    GUARDIAN_CPU,
+    GUARDIAN_RATE,
     IDLE_CPU,
     IDLE_MEMORY,
     INDEXING,
@@ -145,6 +147,7 @@ SECTIONS = (
         "tools.bench.paid_release",
         (RELEASE_LOOPBACK, RELEASE_P95, RELEASE_LINK, RELEASE_BAD, RELEASE_UP),
     ),
+    Section(AREA_PAID, "paid-guardian", "tools.bench.paid_guardian", (GUARDIAN_CPU, GUARDIAN_RATE)),
     Section(AREA_PAID, "paid-sound", "tools.bench.paid_sound", (PURCHASE_SOUND,)),
 )
 

@@ -20,9 +20,9 @@ def measure(bench: Bench) -> list[Measurement]:
         node.init()
         node.start()
         time.sleep(SETTLE_S)
-        before_s = _cpu_s(node.pid)
+        before_s = cpu_s(node.pid)
         time.sleep(watch_s)
-        share = 100 * (_cpu_s(node.pid) - before_s) / watch_s
+        share = 100 * (cpu_s(node.pid) - before_s) / watch_s
         resident = _status(node.pid, "VmRSS") / 1000
         anonymous = _status(node.pid, "RssAnon") / 1000
     memory = f"VmRSS of a fresh daemon after {SETTLE_S + watch_s:.0f} s, of it {anonymous:.0f} MB anonymous"
@@ -30,7 +30,8 @@ def measure(bench: Bench) -> list[Measurement]:
     return [Measurement(IDLE_MEMORY, resident, memory), Measurement(IDLE_CPU, share, cpu)]
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Return the seconds of user and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -30,11 +30,13 @@ class Running:
         addresses: where each listens.
         guardians: their public keys.
         box: a keybox of the track that is known in memory.
+        pid: of their process.
     """
 
     addresses: list[str]
     guardians: list[Named]
     box: Keybox
+    pid: int
 
 
 @contextmanager
@@ -53,6 +55,7 @@ def party(folder: Path, chain: str, kinds: Sequence[str]) -> Iterator[Running]:
             assert process.stdout is not None
             said = json.loads(process.stdout.readline())
             guardians = [Named(KeyHolder(*map(bytes.fromhex, each))) for each in said["holders"]]
-            yield Running(said["addresses"], guardians, parse_keybox(bytes.fromhex(said["keybox"])))
+            box = parse_keybox(bytes.fromhex(said["keybox"]))
+            yield Running(said["addresses"], guardians, box, process.pid)
         finally:
             process.kill()

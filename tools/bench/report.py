@@ -100,6 +100,8 @@ RELEASE_LOOPBACK = _paid("key release, 7 guardians, loopback, median", "ms", 80,
 RELEASE_P95 = _paid("key release, 7 guardians, loopback, p95", "ms", 250, 120)
 RELEASE_LINK = _paid("key release, 7 guardians, 50 ms round trip, median", "ms", 300, 200)
 RELEASE_BAD = _paid("key release, 4 of 7 guardians bad, worst", "s", 3.5, 2)
+GUARDIAN_CPU = _paid("guardian, CPU per key release", "ms", 10)
+GUARDIAN_RATE = _paid("guardian, key releases on one core, warm chain cache", "1/s", 100, floor=True)
 PURCHASE_SOUND = _paid("purchase on the development chain to sound", "s", 2, 1)
 RELEASE_UP = _paid("key releases that succeed, each guardian up 80 % of the time", "%", 99, floor=True)
 
