@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from random import Random
 
 import pytest
@@ -151,6 +152,24 @@ async def test_the_key_of_a_node_is_asked_of_it(autojump_clock):
         for each in world.guardians
     ]
     assert found == [world.guardians[0].holder, None, None]
+
+
+async def test_a_status_with_any_byte_changed_is_nobodys():
+    world = World("honest")
+    (guardian,) = world.guardians
+    answer, places = guardian.answer, iter(range(600))
+
+    async def wounded(message: bytes) -> bytes:
+        data, place = bytearray(await answer(message)), next(places)
+        data[place % len(data)] ^= 1 << (place % 8)
+        return bytes(data)
+
+    guardian.answer, guardian.delay_s = wounded, 0.0
+    ask = partial(world.chooser().keys_of, guardian.device.public_key, chain_id=CHAIN_ID, registry=REGISTRY)
+    for _ in range(600):
+        assert await ask() is None
+    guardian.answer = answer
+    assert await ask() == guardian.holder
 
 
 @pytest.mark.parametrize(
