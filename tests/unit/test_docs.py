@@ -203,7 +203,7 @@ def test_the_checks_see_what_they_are_for() -> None:
     assert rows("| a | b |\n|---|---|\n| 1 | |\n") == [["1", ""]]
     assert faults(["f", "[m](m.py)", "", "1"])
     assert faults(["f", "m.py", "[t](../tests/t.py)", "1"])
-    assert faults(["f", "[m](m.py)", "[t](../tests/t.py)", "6"])
+    assert faults(["f", "[m](m.py)", "[t](../tests/t.py)", "8"])
     assert faults(["f", "not yet", "[t](../tests/t.py)", "1"])
     assert not faults(["f", "[m](m.py)", "[t](../tests/t.py)", "1, 2"])
     assert not faults(["f", "not yet", "not yet", "not yet"])
