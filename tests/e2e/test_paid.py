@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from tests.support.browser import AUDIO, Browser, in_browser, needs_chromium
 from tests.support.chains import DevChain, dev_chain
-from tests.support.daemons import PASSPHRASE, Daemon, daemons, environment, music
+from tests.support.daemons import PASSPHRASE, Daemon, daemons, end, environment, music, wait_said
 from tests.support.paid import (
     GuardianHosts,
     PaidAlbum,
@@ -71,13 +73,19 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         daemons(root, "artist", "listener", "friend") as (artist, listener, friend),
     ):
         nodes = (artist, listener, friend)
-        for node in nodes:
-            node.init(chain__profile="dev", chain__endpoints=chain.url)
-        folder = music(root / "music", "First Song", "Second Song")[0].parent
-        album = publish_paid(artist, folder, party, chain)
-        for node in nodes:
+
+        def begin(node: Daemon) -> None:
             node.start()
             chain.fund(node.run("id")["account"])
+
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            list(pool.map(lambda node: node.init(chain__profile="dev", chain__endpoints=chain.url), nodes))
+            others = [pool.submit(begin, node) for node in (listener, friend)]
+            folder = music(root / "music", "First Song", "Second Song")[0].parent
+            album = publish_paid(artist, folder, party, chain)
+            begin(artist)
+            for each in others:
+                each.result()
         sell(artist, album)
         artist.run("release", "price", album.tracks[0], "--price", "0.1DEV", "--period", "30d", "--yes")
         introduce(artist, album, party, listener, friend)
@@ -148,8 +156,10 @@ def test_nothing_is_paid_while_too_few_guardians_are_ready(stage: Stage) -> None
     assert len(stage.listener.run("tx")["items"]) == before
 
 
-def test_a_key_comes_by_itself_after_the_purchase_and_liars_are_named(stage: Stage) -> None:
-    track = stage.album.tracks[1]
+def test_a_key_comes_by_itself_after_the_purchase_and_liars_are_named(stage: Stage, tmp_path: Path) -> None:
+    track, said = stage.album.tracks[1], tmp_path / "sales"
+    following = stage.artist.spawn("earnings", "--follow", secret=None, output=said)
+    wait_said(said, "marina withdraw")
     for each in stage.party.guardians[:4]:
         each.kind = "liar"
     for each in stage.party.guardians[4:]:
@@ -161,6 +171,11 @@ def test_a_key_comes_by_itself_after_the_purchase_and_liars_are_named(stage: Sta
     finally:
         for each in stage.party.guardians:
             each.kind, each.delay_s = "honest", 0.002
+        sold = wait_said(said, "+ ")
+        end(following, signal.SIGINT)
+    assert "+ 0.4875 DEV  “Second Song”" in sold, (
+        "the artist sees the sale as it arrives, the DAO's part apart"
+    )
     liars = {address.rpartition("/")[2] for address in stage.party.addresses[:4]}
     assert faults, "of the first four that are asked at least one is a liar"
     assert {each["guardian"] for each in faults} <= liars
