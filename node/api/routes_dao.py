@@ -151,8 +151,9 @@ class DaoRoutes:
             proposer=account,
         )
         draft = await chain.dao_actions.propose(account, description, calls)
-        said = await quote(self._chain, [draft], account, max_fee=max_fee(ctx))
-        if cid is not None and block is not None and not ctx.body.flag("dry_run"):
+        is_dry = ctx.body.flag("dry_run")
+        said = await quote(self._chain, [draft], account, max_fee=max_fee(ctx), is_dry=is_dry)
+        if cid is not None and block is not None and not is_dry:
             await self._shared.publish(cid, block)
         return Reply.ok({**said, "text_cid": None if cid is None else cid_text(cid)})
 

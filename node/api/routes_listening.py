@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -21,10 +21,14 @@ from node.why import Why
 from p2p.peerkey import peer_of_key
 from storage.content.track import TrackManifest
 
+if TYPE_CHECKING:
+    from chain.index.licensing import SaleRow
+
 _WAIT_S_MAX = 30
 _LOOK_EVERY_S = 0.25
 _THINGS_MAX = 1000
 _NEWEST = 20
+_SALES_MAX = 10_000
 _KINDS = {name: number for number, name in KINDS.items()}
 
 
@@ -63,10 +67,12 @@ class ListeningRoutes:
         ends_s = trio.current_time() + ctx.query.whole("wait_s", 0, low=0, high=_WAIT_S_MAX)
         await chain.try_catch_up()
         while True:
-            head = chain.indexer.state.head
+            indexed = (
+                chain.indexer.state.block
+            )  # before it is read: what comes meanwhile is in the next answer
             items = await self._newest(chain, account, after)
             if items or trio.current_time() >= ends_s:
-                position = max((each["block"] for each in items), default=max(after, head))
+                position = max((each["block"] for each in items), default=max(after, indexed))
                 return Reply.ok({"items": items, "position": position})
             await trio.sleep(_LOOK_EVERY_S)
 
@@ -86,12 +92,9 @@ class ListeningRoutes:
         return sorted(found, key=lambda each: (each["block"], each["transaction"]))
 
     async def _of_thing(self, chain: Chain, number: bytes, after: int) -> list[dict[str, Any]]:
-        rows = await chain.tables.sales(number, limit=_NEWEST)
         text, title = await title_of(self._library, number)
-        found = []
-        for sale in rows.rows:
-            if sale.block <= after:
-                break
+        found: list[dict[str, Any]] = []
+        for sale in await self._sales(chain, number, after):
             currency = await chain.currencies.of(Account(sale.token))
             net = int.from_bytes(sale.paid) - int.from_bytes(sale.fee)
             found.append(
@@ -108,6 +111,19 @@ class ListeningRoutes:
                     "sold_s": sale.sold_s,
                 }
             )
+        return found
+
+    async def _sales(self, chain: Chain, number: bytes, after: int) -> list[SaleRow]:
+        """Return the newest sales in blocks behind ``after``: a screenful, or all that came since."""
+        found: list[SaleRow] = []
+        cursor: str | None = None
+        while len(found) < _SALES_MAX:
+            page = await chain.tables.sales(number, cursor=cursor, limit=_NEWEST)
+            later = [each for each in page.rows if each.block > after]
+            found += later
+            cursor = page.cursor
+            if after < 0 or cursor is None or len(later) < len(page.rows):
+                break
         return found
 
 
