@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
     from chain.key_facts import KeyChain
+    from chain.tables import ChainTables
     from node.guardian.judge import Former, Judge
 
 log = logging.getLogger("marina.node.guardian")
@@ -202,12 +203,7 @@ class GuardianService:
         return self._key_chain
 
     async def _former(self, track_id: TrackId, tier: int) -> Former | None:
-        from node.guardian.judge import Former
-
-        row = await self._chain.get().tables.keybox(track_id, tier)
-        if row is None or not row.former_epoch:
-            return None
-        return Former(row.former_digest, row.former_epoch, row.anchored_s + FORMER_S)
+        return await former_keybox(self._chain.get().tables, track_id, tier)
 
     async def _is_licence(self, licence: bytes) -> bool:
         try:
@@ -215,3 +211,13 @@ class GuardianService:
         except NotFoundError:
             return False
         return True
+
+
+async def former_keybox(tables: ChainTables, track_id: TrackId, tier: int) -> Former | None:
+    """Return the keybox that a tier's anchored one has replaced, as this node's index of the chain says."""
+    from node.guardian.judge import Former
+
+    row = await tables.keybox(track_id, tier)
+    if row is None or not row.former_epoch:
+        return None
+    return Former(row.former_digest, row.former_epoch, row.anchored_s + FORMER_S)

@@ -7,16 +7,21 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from eth_abi import encode
+from eth_hash.auto import keccak
 
 from chain.errors import ChainUnavailableError, EndpointsDisagreeError
+from chain.index.handlers import make_indexer, open_index
 from chain.key_facts import FINALIZED, INCLUDED, SAFE, KeyChain
 from chain.profiles import PROFILES
 from chain.rpc import RpcConfig, RpcPool
+from chain.tables import ChainTables
 from marina.clock import ManualClock
 from marina.errors import NetworkError
 from marina.ids import Account, TrackId
 from node.guardian.judge import Judge
 from node.guardian.release_log import ReleaseLog
+from node.guardian.service import former_keybox
 from node.guardian.watch import ReorgWatch
 from p2p.wire.key import Code, Grant, KeyRequest, Refusal, decode_answer, encode_request
 from storage.content.guarded import guarded_keybox
@@ -68,16 +73,10 @@ class Sale:
         self.track = TrackId(number)
         self.rig = KeyRig()  # its device and account
         self.home = Home("a guardian")
-        name = KeyName(self.track, 1, 0)
-        self.box = guarded_keybox(
-            name, KEY, key_commitment(KEY, name), chain_id=31337, registry=bytes(node.contracts.registry),
-            epoch=1, k=1, guardians=[self.home.holder], random=os.urandom,
-        )  # fmt: skip
+        self.finality = finality
         shares = [(bytes(artist), 10_000)]
         assert node.invoke(artist, "TrackRegistry", "register", (salt, salt, bytes(32), 0, shares))
-        assert node.invoke(
-            artist, "TrackRegistry", "anchorKeybox", self.track, 1, digest_of(self.box), 1, finality
-        )
+        self.box = self.anchor(1)
         assert node.invoke(artist, "MusicLicensing", "addTerm", self.track, PRICE, 3600, 0, 1)
         self.wires = {ONE: wire_to(node), TWO: wire_to(node)}
         config = RpcConfig(tries_max=1, transport=lambda url: self.wires[url])
@@ -85,6 +84,9 @@ class Sale:
             endpoints=list(self.wires)[:quorum], profile=replace(PROFILES["dev"], quorum=quorum),
             clock=self.clock, rng=Random(1), config=config,
         )  # fmt: skip
+        store = open_index(MemoryKv(), chain_id=31337, contracts=node.contracts)
+        self.indexer = make_indexer(self.pool, node.contracts, store, rng=Random(1))
+        self.tables = ChainTables(store)
         self.chain = KeyChain(rpc=self.pool, contracts=node.contracts, clock=self.clock)
         self.log = ReleaseLog(MemoryKv())
         self.judge = Judge(
@@ -96,7 +98,20 @@ class Sale:
         self.leaks = 0
 
     async def former(self, track, tier):
-        return None
+        return await former_keybox(self.tables, track, tier)
+
+    def anchor(self, epoch):
+        """Give the shares anew and anchor them; return the keybox."""
+        name = KeyName(self.track, 1, 0)
+        box = guarded_keybox(
+            name, KEY, key_commitment(KEY, name), chain_id=31337,
+            registry=bytes(self.node.contracts.registry), epoch=epoch, k=1, guardians=[self.home.holder],
+            random=os.urandom,
+        )  # fmt: skip
+        assert self.node.invoke(
+            self.artist, "TrackRegistry", "anchorKeybox", self.track, 1, digest_of(box), epoch, self.finality
+        )
+        return box
 
     async def is_licence(self, licence):
         return self.node.read("MusicLicensing", "licence", licence)[0][2] != 0  # when it began
@@ -122,15 +137,16 @@ class Sale:
         block = await self.chain.block(finality)
         return await self.chain.facts(self.track, account or self.rig.owner, tier, block)
 
-    async def ask(self):
+    async def ask(self, box=None):
+        box = box or self.box
         body = KeyRequest(
             chain_id=31337, registry=bytes(self.node.contracts.registry), track_id=self.track, tier=1,
             owner=self.rig.owner,
             binding=self.rig.bound(now_s=self.clock.now_s()), peer=self.rig.device.public_key,
             eph=EPHEMERAL.public_key().public_bytes_raw(), aud=self.home.signer.public_key,
-            ts=self.clock.now_s(), nonce=os.urandom(16), keybox_digest=digest_of(self.box), lic_block=0,
+            ts=self.clock.now_s(), nonce=os.urandom(16), keybox_digest=digest_of(box), lic_block=0,
         )  # fmt: skip
-        message = encode_request(body, self.rig.device, self.box.to_bytes())
+        message = encode_request(body, self.rig.device, box.to_bytes())
         return decode_answer(await self.judge.answer(message, self.rig.device.public_key, ""))
 
     async def end(self):
@@ -302,6 +318,73 @@ async def test_with_one_endpoint_down_or_behind_nothing_is_released_where_two_mu
     sale.wires[TWO].answer = behind
     found = await sale.facts()
     assert found.block.number == stale - 1, "the block that both have"
+
+
+async def test_the_keybox_of_yesterday_is_served_and_the_one_before_it_is_not(node, sale):
+    sale.buy()
+    sale.mine(2)
+    assert isinstance(await sale.ask(), Grant)
+    first, second = sale.box, sale.anchor(2)
+    await sale.indexer.catch_up()
+    sale.mine(2)
+    for box in (first, second):
+        assert isinstance(await sale.ask(box), Grant)
+    third = sale.anchor(3)
+    await sale.indexer.catch_up()
+    sale.mine(2)
+    for box in (second, third):
+        assert isinstance(await sale.ask(box), Grant)
+    assert (await sale.ask(first)).code is Code.KEYBOX_MISMATCH
+    assert (await sale.ask(replace(third, epoch=2))).code is Code.KEYBOX_MISMATCH
+    node.rpc("evm_increaseTime", 90_000)  # more than a day, whatever the blocks before took
+    sale.mine(2)
+    sale.buy()  # the licence of an hour has ended
+    sale.mine(2)
+    assert (await sale.ask(second)).code is Code.KEYBOX_MISMATCH, "a day has gone by"
+    assert isinstance(await sale.ask(third), Grant)
+
+
+WALLET = Account(b"\x77" * 20)
+DIGEST, SIGNATURE = b"\x21" * 32, b"\x22" * 65
+MAGIC = "631626ba7e"
+
+
+def answering(word):
+    """Return the code of a wallet that answers with what a piece of code leaves on the stack."""
+    return word + "60005260206000f3"
+
+
+def strict(digest, signature):
+    """Return the code of a wallet that says yes to exactly this call, as the standard encodes it."""
+    call = bytes.fromhex("1626ba7e") + encode(["bytes32", "bytes"], [digest, signature])
+    return answering("366000600037" + "36600020" + "7f" + keccak(call).hex() + "14" + MAGIC + "02" + "60e01b")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_taken"),
+    [
+        (strict(DIGEST, SIGNATURE), True),
+        (strict(DIGEST, SIGNATURE[:-1]), False),
+        (strict(bytes(32), SIGNATURE), False),
+        (answering(MAGIC + "60e01b"), True),
+        (answering(MAGIC), False),
+        (answering("6001"), False),
+        ("60006000fd", False),
+        ("5b600056", False),
+        (MAGIC + "60e01b60005260046000f3", False),
+        ("620f4240600020" + answering(MAGIC + "60e01b"), False),
+        ("", False),
+    ],
+    ids=[
+        "right", "another signature", "another digest", "yes to all", "unaligned", "true", "reverts",
+        "burns all gas", "four bytes", "costs too much", "no contract",
+    ],
+)  # fmt: skip
+async def test_a_wallet_that_is_a_contract_is_asked_as_the_standard_says(node, sale, code, is_taken):
+    node.rpc("anvil_setCode", "0x" + WALLET.hex(), "0x" + code)
+    sale.mine(2)
+    block = await sale.chain.block()
+    assert await sale.chain.accepts(WALLET, DIGEST, SIGNATURE, block) is is_taken
 
 
 async def test_endpoints_that_stand_still_together_keep_no_licence_alive(node, sale):
