@@ -85,7 +85,7 @@ class Chain(Protocol):
         """Address of the TrackRegistry."""
         ...
 
-    async def block(self, finality: int = INCLUDED) -> Block:
+    async def block(self, finality: int = INCLUDED, *, seen: int = 0) -> Block:
         """Return the newest agreed block that a finality policy takes; NetworkError without one."""
         ...
 
@@ -318,7 +318,7 @@ class Judge:
     async def _final_facts(self, chain: Chain, body: KeyRequest) -> KeyFacts:
         """Step 6, first half: what the chain says at a block that the artist's policy takes."""
         track, owner = TrackId(body.track_id), Account(body.owner)
-        facts = await chain.facts(track, owner, body.tier, await chain.block())
+        facts = await chain.facts(track, owner, body.tier, await chain.block(seen=body.lic_block))
         if facts.finality == INCLUDED or not facts.is_licensed:
             return facts
         final = await chain.facts(track, owner, body.tier, await chain.block(facts.finality))

@@ -191,6 +191,17 @@ async def test_facts_of_a_known_block_are_not_asked_for_again(sale):
     assert [len(each.asked) for each in sale.wires.values()] == before
 
 
+async def test_a_listener_who_saw_a_newer_block_makes_a_guardian_look_at_once_and_not_all_the_time(sale):
+    before = await sale.chain.block()
+    sale.node.rpc("anvil_mine", hex(2))
+    asked = len(sale.wires[ONE].asked)
+    assert await sale.chain.block(seen=before.number + 1) == before, "it has just looked"
+    assert len(sale.wires[ONE].asked) == asked
+    sale.clock.advance(0.1)
+    assert (await sale.chain.block()) == before, "a second has not passed"
+    assert (await sale.chain.block(seen=before.number + 1)).number > before.number
+
+
 async def test_a_bought_key_is_released_and_not_before_the_second_block(sale):
     sale.mine(1)
     assert (await sale.ask()).code is Code.NO_LICENCE
@@ -208,13 +219,13 @@ async def test_a_reorganisation_takes_the_licence_back_and_no_later_request_gets
     sale.buy()
     sale.mine(max(1, depth - 1))
     assert isinstance(await sale.ask(), Grant)
-    await sale.watch.look(sale.chain)
+    await sale.watch.look(lambda: sale.chain, sale.clock.now_s())
     assert sale.leaks == 0
     node.rpc("evm_revert", before)
     node.rpc("evm_increaseTime", 7)
     sale.mine(depth + 1)
     for _ in range(2):
-        await sale.watch.look(sale.chain)
+        await sale.watch.look(lambda: sale.chain, sale.clock.now_s())
     assert sale.leaks == 1, "the key is out, and that is counted once"
     found = await sale.ask()
     assert isinstance(found, Refusal)

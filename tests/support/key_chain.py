@@ -50,7 +50,7 @@ class MemoryKeyChain:
         name = hashlib.sha256(f"{self.fork} {number}".encode()).digest()
         return Block(number, name, self.time_s - (self.head - number))
 
-    async def block(self, finality: int = 0) -> Block:
+    async def block(self, finality: int = 0, *, seen: int = 0) -> Block:
         """Return the newest block of a policy."""
         self._fail()
         return self.at(max(0, self.head - self.depth[finality]))
