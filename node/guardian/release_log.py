@@ -93,11 +93,11 @@ class ReleaseLog:
             if old is not None and _row(old).time_s == release.time_s:  # no newer one took its place
                 await self._put(key, release, _row(old).count)
 
-    async def since(self, block: int) -> list[Release]:
-        """Return the newest releases for licences that were seen at a block or later, lost ones apart."""
+    async def since(self, time_s: int) -> list[Release]:
+        """Return the newest releases from a Unix second on, a few thousand, lost ones apart."""
         if self._recent is None:
             self._recent = await self._newest()
-        return [each for each in self._recent.values() if each.block >= block and not each.is_lost]
+        return [each for each in self._recent.values() if each.time_s >= time_s and not each.is_lost]
 
     async def prune(self, now_s: int) -> int:
         """Forget what is older than two windows; return how many rows that were."""

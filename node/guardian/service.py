@@ -171,7 +171,7 @@ class GuardianService:
             self._is_announced = True
 
     async def _look(self) -> None:
-        await self._watch.look(self._facts_of())
+        await self._watch.look(self._facts_of, self._clock.now_s())
 
     async def _prune(self) -> None:
         if self._clock.monotonic_s() >= self._next_prune_s:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("marina.node.guardian")
 WATCHED_BLOCKS = 64
 """So far back chains are re-organised; what is older stays."""
+WATCHED_S = 3600
+"""Releases are watched for so long: more than those blocks take. Nothing is asked while there are none."""
 
 
 class Chain(Protocol):
@@ -51,22 +53,32 @@ class ReorgWatch:
         self._is_licence = is_licence
         self._lost = lost
 
-    async def look(self, chain: Chain) -> None:
+    async def look(self, chain: Callable[[], Chain], now_s: int) -> None:
         """Compare once.
 
         A licence that was mined again is followed on in its new place. One that is gone is counted: its key
         is out, and who asks next is refused, because the licence is read for every request.
 
+        Args:
+            chain: returns the chain; called only if something was released lately.
+            now_s: Unix seconds.
+
         Raises:
             NetworkError: the chain does not answer; releases that were not compared are the next time.
             StorageError: the log of releases cannot be read or written.
         """
-        head = await chain.block()
+        recent = await self._releases.since(max(0, now_s - WATCHED_S))
+        if not recent:
+            return
+        blocks = chain()
+        head = await blocks.block()
         hashes: dict[int, bytes] = {}
-        for each in await self._releases.since(max(0, head.number - WATCHED_BLOCKS)):
+        for each in recent:
+            if each.block < head.number - WATCHED_BLOCKS:
+                continue
             if each.block <= head.number:
                 if each.block not in hashes:
-                    hashes[each.block] = await chain.hash_at(each.block)
+                    hashes[each.block] = await blocks.hash_at(each.block)
                 if hashes[each.block] == each.block_hash:
                     continue
             await self._judge(each, head)

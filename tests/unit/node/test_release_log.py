@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import trio
 
+from marina.errors import NetworkError
 from node.guardian.release_log import WINDOW_S, Release, ReleaseLog
-from node.guardian.watch import WATCHED_BLOCKS, ReorgWatch
+from node.guardian.watch import WATCHED_BLOCKS, WATCHED_S, ReorgWatch
 from storage.errors import DiskFullError, StorageError
 from storage.kv import LevelKv, MemoryKv
 from tests.support.key_chain import NOW_S, MemoryKeyChain
@@ -114,6 +115,9 @@ class Watched:
         self.lost = 0
         self.watch = ReorgWatch(releases=self.log, is_licence=self.is_licence, lost=self.count)
 
+    async def look(self, now_s: int = NOW_S) -> None:
+        await self.watch.look(lambda: self.chain, now_s)
+
     async def is_licence(self, licence: bytes) -> bool:
         return licence in self.known
 
@@ -126,11 +130,11 @@ async def test_a_licence_that_is_gone_is_counted_once_for_each_release(shorter):
     watched = Watched()
     for device in range(3):
         await watched.log.admit(release(device), devices_max=6)
-    await watched.watch.look(watched.chain)
+    await watched.look()
     watched.chain.fork, watched.chain.head = 1, watched.chain.head - shorter
     watched.known.clear()
     for _ in range(2):
-        await watched.watch.look(watched.chain)
+        await watched.look()
     assert watched.lost == 3
     assert await watched.log.totals() == (3, 3), "it was released all the same"
 
@@ -139,12 +143,12 @@ async def test_a_licence_that_was_mined_again_is_followed_in_its_new_place():
     watched = Watched()
     await watched.log.admit(release(1), devices_max=6)
     watched.chain.fork = 1
-    await watched.watch.look(watched.chain)
+    await watched.look()
     (found,) = await watched.log.since(0)
     assert (watched.lost, found.block, found.block_hash) == (0, 100, watched.chain.at(100).hash)
     watched.chain.fork = 2
     watched.known.clear()
-    await watched.watch.look(watched.chain)
+    await watched.look()
     assert watched.lost == 1
 
 
@@ -158,8 +162,18 @@ async def test_a_watch_goes_on_after_a_restart_and_looks_only_so_far_back():
     again = ReorgWatch(
         releases=ReleaseLog(watched.store), is_licence=watched.is_licence, lost=lambda: lost.append(1)
     )
-    await again.look(watched.chain)
+    await again.look(lambda: watched.chain, NOW_S)
     assert lost == [1]
+
+
+async def test_while_nothing_was_released_lately_the_chain_is_not_asked():
+    watched = Watched()
+    watched.chain.fault = "down"
+    await watched.look()
+    await watched.log.admit(release(1), devices_max=6)
+    with pytest.raises(NetworkError):
+        await watched.look()
+    await watched.look(NOW_S + WATCHED_S + 1)
 
 
 async def test_a_newer_release_is_not_overwritten_by_what_became_of_an_older_one():
