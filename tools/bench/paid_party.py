@@ -83,7 +83,7 @@ class WarmChain:
     def __init__(self, box: Keybox) -> None:
         self._digest = box.cid[-32:]
 
-    async def block(self, finality: int = 0, *, seen: int = 0) -> Block:
+    async def block(self, finality: int = 0, *, seen: int = 0) -> Block:  # noqa: ARG002 - it has no newer one
         """Return the newest block."""
         await trio.lowlevel.checkpoint()
         return Block(7 + finality, b"\x07" * 32, int(time.time()))
