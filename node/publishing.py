@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from node.library import Target
 from node.services import Services
 from node.sharing import shareable_addresses
 from p2p.releases import FetchedRelease
@@ -10,11 +11,16 @@ from storage.publish.models import Published
 
 
 async def announce(services: Services, published: Published) -> None:
-    """List a release of this owner in the catalogue and announce it with all its renditions."""
+    """List a release of this owner in the catalogue and announce it with all its renditions.
+
+    Operators who keep the version before are asked to keep this one too.
+    """
     signed, tracks = published.signed, published.tracks
     await services.library.add(FetchedRelease(signed, tracks, None), is_mine=True, is_local=True)
     roots = [each.layout.root for _, track in tracks for each in track.renditions]
     await services.discovery.released(signed, roots, published.retired)
+    if not signed.release.withdrawn and signed.release.previous is not None:
+        await services.replication.follow(signed.release.previous, Target(signed, tracks, None))
 
 
 def own_hints(services: Services) -> tuple[ProviderHint, ...]:

@@ -252,6 +252,16 @@ class Replication:
             target.signed.cid, wanted=count, size_bytes=release_bytes(target), duration_s=PLEDGE_S
         )
 
+    async def follow(self, previous: Cid, target: Target) -> None:
+        """Ask for as many replicas of a release's new version as were wanted of the one before.
+
+        Operators have most of it already; without it the new manifests and keyboxes would be here alone.
+        """
+        status = self._replicator.status(previous)
+        if status is not None:
+            await self.want(target, status.wanted)
+            await self._replicator.end(previous)
+
     def status(self, release: Cid) -> ReplicaStatus:
         """Return who keeps a release."""
         status = self._replicator.status(release)
