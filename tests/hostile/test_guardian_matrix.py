@@ -151,6 +151,7 @@ async def test_a_contract_account_is_asked_and_its_no_or_lie_helps_nobody():
     rig.chain.set(TRACK, owner, 1, rig.facts)
     await refused(rig, message, Code.BINDING)
     rig.chain.wallets[owner] = binding.signature
+    await refused(rig, rig.request(owner=owner, binding=unsigned), Code.BINDING)  # the device did not agree
     assert isinstance(await rig.ask(rig.request(owner=owner, binding=encode(again))), Grant)
 
 
