@@ -56,8 +56,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         done = spend(
             daemon, console, args, f"/api/v1/releases/{result['release']}/sell", sale, is_shown=False
         )
+        warnings = done["quote"]["warnings"]
         result |= {"transactions": done["transactions"], "sold": True}
+        result["warnings"] = [*result["warnings"], *warnings]
         lines = [f"{_name(result)}  {result['release']}", *settled_lines(done)]
+        lines += [f"! {clean(each)}" for each in warnings]
     console.result(result, lines)
     if result.get("missing"):
         console.hint(

@@ -18,6 +18,11 @@ from node.chain.things import named
 from node.publishing import announce
 from node.services import Services
 
+_SPLITS_STAY = (
+    "it is registered already, and who is paid stays as it was: 'marina release splits' changes that for "
+    "what comes later"
+)
+
 
 class SellingRoutes:
     """What an artist does with a release that is sold."""
@@ -40,9 +45,12 @@ class SellingRoutes:
         sale = await read_sale(ctx.body, artist, chain, names)
         thing = await named(self._services.library, ctx.params["id"])
         drafts = await self._services.selling.desk.sell(thing, sale, artist)
+        is_new = any(each.what == "registry.register" for each in drafts)
+        said = {"warnings": [_SPLITS_STAY] if len(sale.splits) > 1 and not is_new else []}
         if not drafts:
-            return Reply.ok(_nothing(account_text(artist)))
-        return Reply.ok(await quote(chain, drafts, artist, max_fee=max_fee(ctx), names=names))
+            return Reply.ok({**_nothing(account_text(artist)), **said})
+        asked = await quote(chain, drafts, artist, max_fee=max_fee(ctx), names=names)
+        return Reply.ok({**asked, **said})
 
     @route("POST", "/api/v1/releases/{id}/reissue", scope=Scope.WRITE_MUSIC)
     async def reissue(self, ctx: ApiContext) -> Reply:

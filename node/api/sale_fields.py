@@ -96,7 +96,9 @@ def _delegates(fields: Fields) -> tuple[KeyHolder, ...]:
 
 
 async def _terms(fields: Fields, name: str, chain: ChainService) -> tuple[NewTerm, ...]:
-    given = fields.raw().get(name) or []
+    given = fields.raw().get(name)
+    if given is None:
+        return ()
     if not isinstance(given, list) or len(given) > _TERMS_MAX:
         raise BadRequestError(f"'{name}' must be a list of at most {_TERMS_MAX} terms")
     terms: list[NewTerm] = []

@@ -18,6 +18,7 @@ from tests.support.bonded import BondedHosts, bonded_hosts
 from tests.support.chains import DevChain, dev_chain
 from tests.support.daemons import Daemon, daemons, music
 
+STRANGER = "0x" + "9" * 40
 SALE = ("--price", "2DEV", "--guardians", "3", "--threshold", "2")
 
 
@@ -135,8 +136,10 @@ def test_publishing_again_sends_nothing(stage: Stage, album: tuple[str, dict[str
     again = stage.publish(folder, *SALE, "--yes")
     assert (again["is_unchanged"], again["release"]) == (True, done["release"])
     assert again["transactions"] == []
-    dearer = stage.publish(folder, *SALE[:1], "3DEV", "--yes")
+    assert again["warnings"] == []
+    dearer = stage.publish(folder, *SALE[:1], "3DEV", "--split", f"{STRANGER}=10%", "--yes")
     assert [each["what"] for each in dearer["transactions"]] == ["licensing.price"]
+    assert "who is paid stays as it was" in dearer["warnings"][0]
 
 
 def test_a_reissue_moves_the_keys_to_guardians_that_live(
@@ -246,6 +249,17 @@ def test_what_cannot_be_is_refused_before_anything_is_encrypted(stage: Stage) ->
     for words, (code, text) in cases.items():
         found = stage.refused("publish", folder, "--title", "refused", *words, "--yes")
         assert (found[0], text in found[1]) == (code, True), (words, found)
+    with stage.artist.client() as client:
+        for sale in (
+            [],
+            {"prices": {}},
+            {"prices": [[]]},
+            {"guardians": "three"},
+            {"finality": "3"},
+            {"splits": 1},
+        ):
+            body = {"path": folder, "title": "refused", "sale": sale}
+            assert client.post("/api/v1/publish", json=body).status_code == 400, sale
     assert "refused" not in {each["title"] for each in stage.artist.run("release", "list")["items"]}
 
 
