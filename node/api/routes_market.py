@@ -99,7 +99,7 @@ class MarketRoutes:
         rights = await chain.offers.rights(thing.id)
         if rights is None:
             return Reply.ok({"id": thing.text, "title": thing.title, "registered": False, "items": []})
-        account = self._chain.wallet.default().account
+        account = self._assurer.account
         shares = await chain.tables.splits(thing.id, rights.splits_hash)
         held = {tier: await chain.offers.licence_for(thing.id, account, tier) for tier in (1, 2)}
         items = [_offer(each) for each in await chain.offers.of(thing.id)]
@@ -133,8 +133,9 @@ class MarketRoutes:
     async def buy(self, ctx: ApiContext) -> Reply:
         """Answer what buying, renewing or giving a licence would do, and its code.
 
-        Refused while the sound is not to be had or too few guardians would release the keys. With ``queue``
-        it is written down when the chain does not answer, and made once it does.
+        Whichever account pays, the licence is this owner's unless ``to`` names somebody: this device can ask
+        for keys in no other name. Refused while the sound is not to be had or too few guardians would release
+        the keys. With ``queue`` it is written down when the chain does not answer, and made once it does.
         """
         chain, payer = self._chain.get(), self._account(ctx)
         thing = await self._named(ctx)
@@ -142,7 +143,9 @@ class MarketRoutes:
         kind = {"stream": 1, "download": 2}.get(ctx.body.choice("kind", ("any", "stream", "download"), "any"))
         receiver = ctx.body.text("to", None, bytes_max=TYPED_BYTES_MAX)
         names: dict[str, Account] = {}
-        licensee = payer if receiver is None else await typed_account(receiver, self._chain, names)
+        licensee = (
+            self._assurer.account if receiver is None else await typed_account(receiver, self._chain, names)
+        )
         order = Order(
             thing=thing.id,
             title=thing.title,

@@ -15,7 +15,7 @@ import trio
 
 from marina.cid import Cid
 from marina.errors import MarinaError, NetworkError, NotFoundError
-from marina.ids import TrackId
+from marina.ids import Account, TrackId
 from node.downloads import Downloads
 from node.keys.keyring import Keyring, Rights
 from node.keys.quorum import Quorum, QuorumCheck
@@ -75,6 +75,11 @@ class Assurer:
         self._blocks = blocks
         self._downloads = downloads
         self._block = block
+
+    @property
+    def account(self) -> Account:
+        """Whose licences this device asks keys with."""
+        return self._rights.account
 
     async def look(
         self, tracks: Sequence[TrackManifest], kind: int, *, is_thorough: bool = False

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 log = logging.getLogger("marina.node.keys")
-BOUGHT = frozenset({"licence.buy", "licence.renew"})
+BOUGHT = frozenset({"licence.buy", "licence.renew", "licence.gift"})
+"""A gift to this owner is one that another account of theirs paid."""
 MINED = frozenset({State.MINED, State.CONFIRMED})
 DONE_MAX = 1000
 _LOOK_S = 5.0

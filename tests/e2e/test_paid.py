@@ -250,7 +250,10 @@ def test_at_its_end_the_sound_stops_and_a_renewal_goes_on_without_a_guardian(
     stage: Stage, tmp_path: Path
 ) -> None:
     track, friend = stage.album.tracks[0], stage.friend
-    friend.run("buy", track, "--term", "1", "--yes")
+    friend.run("wallet", "create", "purse")
+    (purse,) = [each for each in friend.run("wallet")["items"] if each["name"] == "purse"]
+    stage.chain.fund(purse["address"])
+    friend.run("buy", track, "--term", "1", "--account", "purse", "--yes")  # the licence is the friend's
     with friend.client() as client:
         opened = client.post("/api/v1/play", json={"target": track, "quality": "low"}).json()["data"]
         url = friend.facts()["url"] + opened["stream_url"]

@@ -151,13 +151,25 @@ async def test_a_licence_that_is_not_seen_yet_is_waited_for_and_one_that_ended_i
 
 @pytest.mark.parametrize(
     "changes",
-    [{"state": State.PENDING}, {"state": State.FAILED}, {"what": "tip"}, {"licensee": Account(b"o" * 20)}],
+    [
+        {"state": State.PENDING},
+        {"state": State.FAILED},
+        {"what": "tip"},
+        {"licensee": Account(b"o" * 20)},
+        {"what": "licence.gift", "licensee": Account(b"o" * 20)},
+    ],
     ids=str,
 )
 async def test_what_is_no_purchase_of_this_account_is_left_alone(changes, world, autojump_clock):
     await world.buy(**changes)
     await world.live(20)
     assert world.asked == 0
+
+
+async def test_what_another_account_of_the_owner_paid_is_delivered_too(world, autojump_clock):
+    await world.buy(what="licence.gift")
+    await world.live(5)
+    assert world.has_key
 
 
 async def test_free_music_that_was_bought_needs_no_key(world, autojump_clock):
