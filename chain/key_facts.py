@@ -25,9 +25,9 @@ from marina.ids import Account, TrackId, account_text
 INCLUDED, SAFE, FINALIZED = range(3)
 _TAGS = {INCLUDED: "latest", SAFE: "safe", FINALIZED: "finalized"}
 HEAD_S_MAX = 1.0
+"""For so long a block counts as the newest: purchases of the last second wait for the next look."""
 STALE_S_MAX = 600.0
 """Where several endpoints must agree, a newest block older than this shows that they are behind."""
-"""For so long a block counts as the newest: purchases of the last second wait for the next look."""
 _HINT_S_MIN = 0.05
 """A listener who saw a newer block makes a guardian look sooner, and nobody can make it look all the time."""
 _FACTS_MAX = 8192

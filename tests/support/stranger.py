@@ -35,9 +35,12 @@ class Stranger:
 
     Attributes:
         account: whose device it is.
+        keybox: the anchored one, once it asked.
     """
 
-    def __init__(self, artist: Daemon, track: str, name: str = "stranger") -> None:
+    def __init__(self, artist: Daemon, track: str, name: str = "stranger", keybox: bytes = b"") -> None:
+        """Take who has the track; ``keybox`` is its anchored one, asked for once unless it is given."""
+        self.keybox = keybox
         self._artist = artist
         self._track = parse_track(track)
         self._name = name
@@ -53,16 +56,15 @@ class Stranger:
     async def _ask(self, node: Daemon, changes: dict[str, Any]) -> Grant | Refusal:
         host, eph = make_host(self._name), X25519PrivateKey.generate()
         async with running(host):
-            for each in (node, self._artist):
-                await host.dial(_peer(each), [each.address().rpartition("/p2p/")[0]])
-            data = await self._keybox(host)
+            await _dial(host, node)
+            data = self.keybox = self.keybox or await self._keybox(host)
             box, now_s = parse_keybox(data), int(time.time())
             binding = issue_binding(self._key, self.device, scopes=DEFAULT_SCOPES, epoch=0, now_s=now_s)
             fields = {
                 "chain_id": box.chain_id, "registry": box.registry, "track_id": box.track_id, "tier": 1,
                 "owner": self.account, "peer": self.device.public_key, "aud": key_of_peer(_peer(node)),
                 "binding": encode_record(binding), "eph": eph.public_key().public_bytes_raw(), "ts": now_s,
-                "nonce": os.urandom(16), "keybox_digest": box.cid[-32:], "lic_block": 1,
+                "nonce": os.urandom(16), "keybox_digest": box.cid[-32:], "lic_block": 2**64 - 1,
             } | changes  # fmt: skip
             message = encode_request(KeyRequest(**fields), self.device, data)
             found = decode_answer(await KeyClient(host=host).ask(_peer(node), message, timeout_s=_WAIT_S))
@@ -75,10 +77,17 @@ class Stranger:
 
     async def _keybox(self, host: Host) -> bytes:
         """Return the anchored keybox, which anybody gets."""
+        await _dial(host, self._artist)
         said = self._artist.run("chain", "call", "registry", "keybox", "0x" + self._track.hex(), "1")
         cid = cid_from_digest(bytes.fromhex(said["result"]["digest"].removeprefix("0x")), RAW)
         found = await BlockClient(host=host).fetch(_peer(self._artist), [cid], timeout_s=_WAIT_S)
         return found[cid]
+
+
+async def _dial(host: Host, node: Daemon) -> None:
+    with node.client() as client:
+        address = str(client.get("/api/v1/id").json()["data"]["addresses"][0])
+    await host.dial(_peer(node), [address.rpartition("/p2p/")[0]])
 
 
 def _peer(node: Daemon) -> PeerId:
