@@ -57,6 +57,9 @@ def test_a_node_enlists_with_a_bond_and_is_seen(chain, node):
     (listed,) = node.run("guardian", "list")["items"]
     assert (listed["peer"], listed["account"]) == (node.run("id")["peer"], account)
     assert node.run("guardian", "id")["key"] == said["key"]
+    text = node.try_run("guardian", is_json=False).out
+    for words in ("answers key requests", "bond of 150 MMT", "released 0 times, to 0 devices"):
+        assert words in text
     again = node.run("guardian", "enable", "--yes")
     assert again["transactions"] == [], "it is registered already"
 

@@ -202,19 +202,6 @@ async def test_a_listener_who_saw_a_newer_block_makes_a_guardian_look_at_once_an
     assert (await sale.chain.block(seen=before.number + 1)).number > before.number
 
 
-async def test_a_head_is_looked_at_again_sooner_for_who_has_seen_a_newer_block(node, sale):
-    sale.mine(2)
-    before = (await sale.chain.block()).number
-    node.rpc("anvil_mine", "0x3")
-    sale.clock.advance(0.1)
-    assert (await sale.chain.block()).number == before, "nobody says that there is more"
-    assert (await sale.chain.block(seen=before + 3)).number == before + 3
-    asked = len(sale.wires[ONE].asked)
-    for _ in range(50):
-        await sale.chain.block(seen=2**64 - 1)
-    assert len(sale.wires[ONE].asked) == asked, "who lies does not make it ask all the time"
-
-
 async def test_a_bought_key_is_released_and_not_before_the_second_block(sale):
     sale.mine(1)
     assert (await sale.ask()).code is Code.NO_LICENCE
