@@ -127,7 +127,9 @@ def web3_contract(name: str) -> Any:
 
     made = artifact(name)
     # Without a provider of its own web3 would ask whatever answers on this machine's port 8545.
-    return Web3(BaseProvider()).eth.contract(abi=list(made.abi), bytecode=made.bytecode)
+    web3 = Web3(BaseProvider())
+    web3.ens = None  # a name is no address here: chain.names resolves those
+    return web3.eth.contract(abi=list(made.abi), bytecode=made.bytecode)
 
 
 def encode_call(name: str, function: str, *args: object) -> bytes:
@@ -145,7 +147,7 @@ def encode_call(name: str, function: str, *args: object) -> bytes:
 
     try:
         text: str = web3_contract(name).encode_abi(function, args=list(args))
-    except (Web3Exception, AttributeError, TypeError) as err:  # web3 8.0.0 stumbles over names of ENS
+    except (Web3Exception, AttributeError, TypeError) as err:
         raise ValueError(f"{name}.{function} does not take these arguments") from err
     return bytes.fromhex(text.removeprefix("0x"))
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import trio
+
 from chain.artifacts import artifact, decode_result, selector
 from chain.contracts import ContractSet
 from chain.errors import RpcError
@@ -30,6 +32,8 @@ STALE_S_MAX = 600.0
 """Where several endpoints must agree, a newest block older than this shows that they are behind."""
 _HINT_S_MIN = 0.05
 """A listener who saw a newer block makes a guardian look sooner, and nobody can make it look all the time."""
+_READS_AT_ONCE = 8
+"""Strangers cannot make this node flood its endpoints."""
 _FACTS_MAX = 8192
 _BACK_MAX = 3
 """Endpoints may be a few blocks apart: an older one is tried before they count as of two minds."""
@@ -95,6 +99,8 @@ class KeyChain:
         self._contracts = contracts
         self._clock = clock
         self._heads: dict[int, tuple[Block, float]] = {}
+        self._looking = {finality: trio.Lock() for finality in _TAGS}
+        self._reading = trio.CapacityLimiter(_READS_AT_ONCE)
         self._facts: OrderedDict[tuple[bytes, ...], KeyFacts] = OrderedDict()
 
     @property
@@ -118,11 +124,15 @@ class KeyChain:
             EndpointsDisagreeError: endpoints show different chains.
             NetworkError: too few answer, with nothing that has a sense, or they are far behind.
         """
-        known = self._heads.get(finality)
-        if known is not None:
-            age_max_s = HEAD_S_MAX if known[0].number >= seen else _HINT_S_MIN
-            if self._clock.monotonic_s() < known[1] + age_max_s:
-                return known[0]
+        async with self._looking[finality]:  # whoever waited finds what the one ahead has seen
+            known = self._heads.get(finality)
+            if known is not None:
+                age_max_s = HEAD_S_MAX if known[0].number >= seen else _HINT_S_MIN
+                if self._clock.monotonic_s() < known[1] + age_max_s:
+                    return known[0]
+            return await self._look(finality)
+
+    async def _look(self, finality: int) -> Block:
         asked_s = self._clock.monotonic_s()
         call = ("eth_getBlockByNumber", [_TAGS[finality], False])
         blocks = [_block(each) for (each,) in await self._rpc.independent([call])]
@@ -152,7 +162,8 @@ class KeyChain:
         key = (block.hash, track_id, bytes(account), bytes((tier,)))
         known = self._facts.get(key)
         if known is None:
-            known = self._facts[key] = await self._read(track_id, account, tier, block)
+            async with self._reading:
+                known = self._facts[key] = await self._read(track_id, account, tier, block)
             if len(self._facts) > _FACTS_MAX:
                 self._facts.popitem(last=False)
         return known

@@ -74,6 +74,8 @@ async def listening_rights(
         head, *answers = [_sound(each) for each in await rpc.batch(calls)]
         block, time_s = int(head["number"], 16), int(head["timestamp"], 16)
         words = [_words(each) for each in answers]
+        if not (0 <= block <= _UINT64_MAX and 0 <= time_s <= _UINT64_MAX):
+            raise MalformedError("the block cannot be")
     except (RpcError, MalformedError, LookupError, TypeError, ValueError) as err:
         raise NetworkError(
             "the chain's endpoint does not answer what a licence check asks: set another in chain.endpoints"

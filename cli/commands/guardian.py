@@ -110,6 +110,8 @@ def _lines(facts: dict[str, object]) -> list[str]:
             )
         if not registered["this_node"]:
             lines.append("It is registered with another node, which has to answer.")
+    elif facts["problem"]:
+        lines.append(f"Whether it is registered is not known: {clean(facts['problem'])}")
     else:
         lines.append("It is not registered: 'marina guardian enable' does that, with a bond.")
     lines.append(f"released {facts['released']} times, to {facts['devices']} devices")

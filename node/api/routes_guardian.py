@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chain.amount import format_amount, parse_amount
+from marina.errors import NetworkError
 from marina.ids import Account, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
@@ -38,21 +39,11 @@ class GuardianRoutes:
         facts = await self._guardian.facts()
         if not self._owner.is_locked:
             facts["key"] = holder_text(self._holder())
-        registered: dict[str, Any] | None = None
-        if self._chain.profile is not None and self._chain.has_contracts:
-            chain = self._chain.get()
-            found = await self._enlisting(chain).registration(self._owner.account)
-            if found is not None:
-                mmt = chain.currencies.mmt
-                registered = {
-                    "account": account_text(self._owner.account),
-                    "bond": format_amount(found.bond, mmt),
-                    "fee": format_amount(found.fee, mmt),
-                    "active_s": found.active_s,
-                    "unlocks_s": found.unlocks_s or None,
-                    "this_node": found.peer_key == self._owner.device.public_key,
-                }
-        return Reply.ok({**facts, "registered": registered})
+        try:
+            registered, problem = await self._registered(), None
+        except NetworkError as err:
+            registered, problem = None, str(err)
+        return Reply.ok({**facts, "registered": registered, "problem": problem})
 
     @route("GET", "/api/v1/guardians", scope=Scope.READ_MUSIC)
     async def guardians(self, ctx: ApiContext) -> Reply:
@@ -115,6 +106,24 @@ class GuardianRoutes:
         """Answer what getting the bond back would do, and its code."""
         drafts = await self._enlisting(self._chain.get()).withdraw(self._owner.account)
         return Reply.ok(await quote(self._chain, drafts, self._owner.account, max_fee=max_fee(ctx)))
+
+    async def _registered(self) -> dict[str, Any] | None:
+        """Return what the registry says of this owner, None for nothing; NetworkError without a chain."""
+        if self._chain.profile is None or not self._chain.has_contracts:
+            return None
+        chain = self._chain.get()
+        found = await self._enlisting(chain).registration(self._owner.account)
+        if found is None:
+            return None
+        mmt = chain.currencies.mmt
+        return {
+            "account": account_text(self._owner.account),
+            "bond": format_amount(found.bond, mmt),
+            "fee": format_amount(found.fee, mmt),
+            "active_s": found.active_s,
+            "unlocks_s": found.unlocks_s or None,
+            "this_node": found.peer_key == self._owner.device.public_key,
+        }
 
     def _enlisting(self, chain: Chain) -> Enlisting:
         from node.guardian.enlist import Enlisting

@@ -17,7 +17,7 @@ from marina.cid import Cid
 from marina.errors import MarinaError, NetworkError, NotFoundError
 from marina.ids import Account, TrackId
 from node.downloads import Downloads
-from node.keys.keyring import Keyring, Rights
+from node.keys.keyring import Keyring, Rights, day
 from node.keys.quorum import Quorum, QuorumCheck
 from storage.blocks.protocol import BlockStore
 from storage.content.keybox import MODE_PUBLIC, Keybox, parse_keybox
@@ -149,7 +149,10 @@ class Assurer:
         async def fetch(rendition: Rendition, right: ListeningRight) -> None:
             async with work.slots:
                 try:
-                    boxes.append(await self._keyring.keybox(rendition, right))
+                    box = await self._keyring.keybox(rendition, right)
+                    boxes.append(box)
+                    if box.not_before > right.time_s:
+                        work.problems.append(f"it can be heard from {day(box.not_before)} on")
                 except (MarinaError, NotFoundError) as err:
                     work.problems.append(str(err))
 

@@ -32,6 +32,8 @@ HURRY_S = 0.3
 """After so long without enough answers everybody is asked."""
 ANSWER_S = 3.0
 TRIES_MAX = 3
+_CLOCK_OFF_S_MAX = 86_400
+"""A guardian whose clock is further away is not followed there."""
 PATIENCE_S = 12.0
 """All in all; a licence that is not final yet is waited for no longer, and tried again later."""
 _BACKOFF_S = (0.15, 0.6)
@@ -170,7 +172,7 @@ class _Work:
         self._behind_until_s = trio.current_time() + _BEHIND_S
         self._waiting: list[Holder] = []
         self._running = 0
-        self._their_times_s: list[int] = []
+        self._their_times_s: dict[Holder, int] = {}
         self._shares: dict[int, Released] = {}
         self._of: dict[int, Holder] = {}
         self._problems: dict[Holder, str] = {}
@@ -217,7 +219,7 @@ class _Work:
         """Ask one holder until it releases, refuses for good, lies, or was asked often enough."""
         tries = 0
         while tries < TRIES_MAX:
-            off_s = self._clock_off_s if holder in self._codes else 0
+            off_s = self._their_times_s.get(holder, 0)
             asked = Asked(
                 self._asker, self._binding, self._box, self._box_bytes, holder,
                 time_s=self._clock.now_s() + off_s, licence_block=self._licence_block,
@@ -253,7 +255,11 @@ class _Work:
             return None
         self._moved.set()
         if code is Code.CLOCK:
-            self._their_times_s.append(refusal.guardian_time - self._clock.now_s())
+            off_s = refusal.guardian_time - self._clock.now_s()
+            if abs(off_s) > _CLOCK_OFF_S_MAX:
+                self._problems[holder] = "has a clock that cannot be right"
+                return None
+            self._their_times_s[holder] = off_s  # its own request is signed for its own clock
             return 0.0
         if code is Code.NOT_FINAL:
             return max(_BLOCK_POLL_S, float(refusal.retry_after_s))
@@ -264,7 +270,7 @@ class _Work:
     @property
     def _clock_off_s(self) -> int:
         """How far this clock is behind those of the holders that complained, by the median of them."""
-        return median_low(self._their_times_s) if self._their_times_s else 0
+        return median_low(self._their_times_s.values()) if self._their_times_s else 0
 
     def _take(self, holder: Holder, found: Released) -> None:
         self._problems.pop(holder, None)

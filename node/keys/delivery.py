@@ -101,11 +101,13 @@ class Delivery:
                 async with slots:
                     await self._fetch(bytes.fromhex(bought.key.split(":")[1]))
                 break
-            except LicenceNeededError as err:
+            except LicenceNeededError:
                 unlicensed += 1  # an endpoint that lags behind, or it was paid back, or its time has passed
-                log.info("a purchase opens nothing: %s", err)
+                log.info("a purchase opens nothing yet")  # what it is of, is nobody's business
             except MarinaError as err:
-                log.info("the keys of a purchase are fetched again soon: %s", err)
+                log.info("the keys of a purchase are fetched again soon: %s", err.code)
+            except Exception:  # one purchase, and what a stranger made of its track, never ends the node
+                log.exception("a defect: the keys of a purchase could not be fetched")
             tries += 1
             await trio.sleep(self._rng.uniform(0.5, 1.0) * min(_PAUSE_S_MAX, 2.0 ** min(tries, 10)))
         self._running.discard(bought.id)
@@ -115,6 +117,7 @@ class Delivery:
     async def _fetch(self, thing: bytes) -> None:
         """Get the keys of every tier of a track or release that the licence opens."""
         target = await self._target(thing)
+        failures: list[MarinaError] = []
         for track in target.meant:
             tiers = [each.tier for each in track.renditions if each.tier != TIER_PREVIEW]
             allowed = await self._keyring.open_tiers(track, tiers)
@@ -123,9 +126,14 @@ class Delivery:
             for rendition in track.renditions:
                 if rendition.tier not in allowed:
                     continue
-                box = parse_keybox(await self._block(rendition.layout.root, rendition.keybox))
-                if box.mode != MODE_PUBLIC:
-                    await self._keyring.lease(track, rendition)
+                try:
+                    box = parse_keybox(await self._block(rendition.layout.root, rendition.keybox))
+                    if box.mode != MODE_PUBLIC:
+                        await self._keyring.lease(track, rendition)
+                except MarinaError as err:
+                    failures.append(err)  # one bad track does not withhold the others
+        if failures:
+            raise failures[0]
 
     async def _target(self, thing: bytes) -> Target:
         try:

@@ -116,7 +116,8 @@ def build_key_desk(
     line = HolderLine(host=host, client=KeyClient(host=host), swarm=swarm, finder=finder)
     evidence = Evidence(private=private, clock=clock)
     asker = Asker(owner.account, owner.device, lambda: encode_record(owner.binding))
-    high_water = HighWater(table=Table(store, "high-water"), clock=clock)
+    chain_id = chain.profile.chain_id if chain.profile else 0
+    high_water = HighWater(table=Table(store, f"high-water-{chain_id}"), clock=clock)
     rights = ChainRights(chain=chain, account=owner.account)
     cache = KeyCache(private=private)
     keyring = Keyring(

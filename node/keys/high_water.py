@@ -24,6 +24,8 @@ _STEP_S = 300
 """The mark is written when it has grown by so much: a crash loses no more of it."""
 _EVERY_S = 60.0
 _KEY = b"latest"
+_TIME_S_MAX = 2**38
+"""About the year 10,680."""
 
 
 class HighWater:
@@ -46,7 +48,9 @@ class HighWater:
             await trio.sleep(_EVERY_S)
 
     async def note(self, time_s: int) -> None:
-        """Raise the mark to a time that was seen: a block's, or this clock's."""
+        """Raise the mark to a time that was seen: a block's, or this clock's; no time that cannot be."""
+        if time_s >= _TIME_S_MAX:
+            return
         self._latest_s = max(self._latest_s, time_s)
         if self._latest_s >= self._stored_s + _STEP_S:
             try:

@@ -36,7 +36,7 @@ from marina.secret import Secret
 from node.keys.cache import KeyCache, ReleasedKey, lease_until_s
 from node.keys.high_water import HighWater
 from storage.content.keybox import MODE_PUBLIC, Keybox, parse_keybox
-from storage.content.keys import KeyName, check_commitment, derive_track_key
+from storage.content.keys import KeyName, check_commitment, derive_track_key, key_commitment
 from storage.content.track import Rendition, TrackManifest
 from storage.errors import StorageError, VaultLockedError
 
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("marina.node.keys")
 _KEYBOX_S = 15.0
+_UNIX_S_MAX = 253_402_300_799
+"""The last second of the year 9999, behind which a calendar ends."""
 
 
 class Rights(Protocol):
@@ -177,8 +179,10 @@ class Keyring:
             NetworkError: the chain does not answer: they run on until their ends.
         """
         rights = await self._rights.of([(each.name.track_id, each.name.tier) for each in leases])
-        for right in rights:
+        for lease, right in zip(leases, rights, strict=True):
             await self._high_water.note(right.time_s)
+            if not right.is_open:
+                await self._end(lease.name, key_commitment(lease.key, lease.name))
         return [
             replace(each, ends_s=_ends_s(right), expires_s=right.expires_s) if right.is_open else None
             for each, right in zip(leases, rights, strict=True)
@@ -207,6 +211,7 @@ class Keyring:
 
     async def _online(self, track: TrackManifest, rendition: Rendition, right: ListeningRight) -> Lease:
         if not right.is_open:
+            await self._end(rendition.run.key_name, rendition.kc)
             raise await self._no_licence(track, rendition)
         found = await self.released(rendition)
         if found is None:
@@ -241,7 +246,7 @@ class Keyring:
     async def _collect(self, rendition: Rendition, right: ListeningRight) -> ReleasedKey:
         box = await self.keybox(rendition, right)
         if box.not_before > right.time_s:
-            raise NotPermittedError(f"it can be heard from {_day(box.not_before)} on: the artist wants it so")
+            raise NotPermittedError(f"it can be heard from {day(box.not_before)} on: the artist wants it so")
         name = rendition.run.key_name
         collected = await self._releasing.collect(box, name, licence_block=right.block)
         check_commitment(collected.key, name, rendition.kc)
@@ -261,6 +266,18 @@ class Keyring:
         )
         await self._keep(found)
         return found
+
+    async def _end(self, name: KeyName, kc: bytes) -> None:
+        """Let a key be of no use without the chain: its licence is over, or was paid back.
+
+        It stays, so that a renewal needs no guardian.
+        """
+        try:
+            found = await self._cache.get(name, kc)
+        except (DamagedError, VaultLockedError):
+            return  # nothing that could be used
+        if found is not None and found.lease_until_s:
+            await self._keep(replace(found, lease_until_s=0))
 
     async def _keep(self, found: ReleasedKey) -> None:
         """Store a key; on a full disk the music plays all the same, and the key is asked for again."""
@@ -329,5 +346,6 @@ def _ends_s(right: ListeningRight) -> float:
     return trio.current_time() + lease_s
 
 
-def _day(unix_s: int) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def day(unix_s: int) -> str:
+    """Return a Unix second for people; an artist may have named any."""
+    return datetime.fromtimestamp(min(unix_s, _UNIX_S_MAX), UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -22,7 +22,7 @@ from storage.errors import DiskFullError
 from storage.identity.binding import Scope, decode_binding
 from storage.identity.device import DeviceKey
 from storage.kv import MemoryKv
-from tests.support.guardians import CHAIN_ID, KC, KEY, REGISTRY, TRACK
+from tests.support.guardians import CHAIN_ID, KC, KEY, NAME, REGISTRY, TRACK
 from tests.support.key_chain import NOW_S
 from tests.support.key_rig import DAY_S, EPHEMERAL, KeyRig, digest_of
 from tests.support.peers import seed
@@ -208,8 +208,38 @@ async def test_nothing_is_released_before_the_artists_day():
     rig = KeyRig(not_before=NOW_S + 100)
     found = await rig.ask(rig.request())
     assert (found.code, found.retry_after_s) == (Code.NOT_FINAL, 100)
+    status = await rig.ask(status_request(rig))
+    assert status.body.code == Code.NOT_FINAL, "nobody should buy it who does not mean to wait"
     rig.chain.time_s += 100
+    assert (await rig.ask(status_request(rig))).body.code == 0
     assert isinstance(await rig.ask(rig.request()), Grant)
+
+
+async def test_after_a_reissue_a_final_licence_opens_the_new_keybox_at_once():
+    rig = KeyRig()
+    rig.say(finality=2, block=1)
+    newer = guarded_keybox(
+        NAME, KEY, KC, chain_id=CHAIN_ID, registry=REGISTRY, epoch=4, k=1, random=os.urandom,
+        guardians=[rig.home.holder],
+    )  # fmt: skip
+    facts_at = rig.chain.facts
+
+    async def facts(track, account, tier, block):
+        found = await facts_at(track, account, tier, block)
+        if block.number == rig.chain.head:  # the reissue is in the newest block alone
+            return replace(found, keybox_digest=digest_of(newer), keybox_epoch=4)
+        return found
+
+    rig.chain.facts = facts
+    assert isinstance(await rig.ask(rig.request(box=newer)), Grant)
+
+
+def status_request(rig):
+    body = StatusRequest(
+        aud=rig.home.signer.public_key, nonce=os.urandom(16), chain_id=CHAIN_ID, registry=REGISTRY,
+        keybox_digest=digest_of(rig.box),
+    )  # fmt: skip
+    return encode_status_request(body, rig.box.to_bytes())
 
 
 async def test_shares_that_a_thief_copies_into_a_track_of_his_own_open_for_nobody():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
+import trio
 from eth_abi import encode
 from eth_hash.auto import keccak
 
@@ -200,6 +202,31 @@ async def test_a_listener_who_saw_a_newer_block_makes_a_guardian_look_at_once_an
     sale.clock.advance(0.1)
     assert (await sale.chain.block()) == before, "a second has not passed"
     assert (await sale.chain.block(seen=before.number + 1)).number > before.number
+
+
+async def test_many_askers_at_once_make_a_guardian_look_once_and_read_a_few_at_a_time(sale):
+    sale.buy()
+    sale.mine(1)
+    at_once = most = 0
+    sale.wires[ONE].delay_s = 0.02
+    handle = sale.wires[ONE].handle_async_request
+
+    async def counted(request):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return await handle(request)
+        finally:
+            at_once -= 1
+
+    sale.wires[ONE].handle_async_request = counted
+    async with trio.open_nursery() as nursery:
+        for number in range(60):
+            nursery.start_soon(partial(sale.facts, account=Account(number.to_bytes(20))))
+    looks = sum("eth_getBlockByNumber" in each and len(each) == 1 for each in sale.wires[ONE].requests)
+    assert looks <= 4, "the newest block and the agreed one"
+    assert most <= 8
 
 
 async def test_a_bought_key_is_released_and_not_before_the_second_block(sale):

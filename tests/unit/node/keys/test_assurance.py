@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import trio
 
+from chain.right import ListeningRight
 from marina.errors import NetworkError, NotPermittedError
 from node.keys.assurance import Assurer, NotAssuredError
 from node.keys.quorum import QuorumCheck
@@ -25,6 +26,8 @@ class Shop:
     def __init__(self, clock, *kinds):
         self.line = Party([Guardian(f"g{i}", clock, kind) for i, kind in enumerate(kinds)])
         self.box = self.line.box()
+        now_s = clock.now_s()
+        self.right = ListeningRight(None, 0, self.box.cid[-32:], 1, 0, 50, now_s)
         self.is_free = self.has_no_keybox = self.is_unanchored = False
         self.has_sound = True
         self.boxes_asked = 0
@@ -43,7 +46,7 @@ class Shop:
 
     async def of(self, tiers):
         await trio.lowlevel.checkpoint()
-        return [None for _ in tiers]
+        return [self.right for _ in tiers]
 
     async def keybox(self, rendition, right):
         self.boxes_asked += 1
@@ -97,6 +100,14 @@ async def test_without_its_keys_nothing_is_sold(lacks, clock, autojump_clock):
     shop = Shop(clock, *["honest"] * 5)
     setattr(shop, lacks, True)
     with pytest.raises(NotAssuredError, match="nothing was paid"):
+        await shop.assurer().check([shop.track], 1)
+
+
+@pytest.mark.parametrize(("later_s", "when"), [(86_400, "2023-11-15"), (2**63, "9999-12-31")])
+async def test_what_cannot_be_heard_yet_is_not_sold(later_s, when, clock, autojump_clock):
+    shop = Shop(clock, *["honest"] * 5)
+    shop.box = replace(shop.box, not_before=clock.now_s() + later_s)
+    with pytest.raises(NotAssuredError, match=f"can be heard from {when}"):
         await shop.assurer().check([shop.track], 1)
 
 

@@ -49,6 +49,23 @@ async def test_k_honest_guardians_give_the_key_and_the_others_are_not_asked(part
     assert found.faulty == ()
 
 
+@pytest.mark.parametrize("off_s", [2**63, -1_700_000_000, 7200])
+async def test_guardians_that_lie_about_the_time_keep_nobody_from_the_others(
+    off_s, party, collector, clock, autojump_clock
+):
+    """Right after a purchase the honest ones have to be asked twice, and are asked with the true time."""
+    line = party(*["honest"] * 7)
+    for each in line.guardians[:4]:
+        each.codes, each.clock_off_s = [Code.CLOCK] * 9, off_s
+    for each in line.guardians[4:]:
+        each.codes, each.delay_s = [Code.NO_LICENCE], 0.4
+    for attempt in range(4):
+        found = await collector(line, Random(attempt))[0].collect(line.box(), NAME, licence_block=7)
+        assert found.key == KEY
+        for each in line.guardians:
+            each.codes = [Code.CLOCK] * 9 if each.clock_off_s else [Code.NO_LICENCE]
+
+
 @pytest.mark.parametrize("bad", ["silent", "gone", "garbage", "forger", "liar", "other", "slow"])
 async def test_with_four_of_seven_bad_the_key_comes_within_two_seconds(bad, party, collector, autojump_clock):
     line = party(*[bad] * 4, *["honest"] * 3)

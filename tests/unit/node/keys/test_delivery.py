@@ -122,6 +122,13 @@ async def test_guardians_that_do_not_answer_are_asked_again_until_the_key_is_her
     assert (world.has_key, world.asked) == (True, 9)
 
 
+async def test_a_defect_in_one_purchase_neither_ends_the_node_nor_stops_the_others(world, autojump_clock):
+    world.failures = [OverflowError("what a stranger's keybox can do"), ValueError("again")]
+    await world.buy()
+    await world.live(60)
+    assert (world.has_key, world.asked) == (True, 3)
+
+
 async def test_a_node_that_dies_while_it_asks_asks_again_after_its_start(world, autojump_clock):
     await world.buy()
     world.failures = [Died()]

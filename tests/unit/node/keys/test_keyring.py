@@ -117,6 +117,40 @@ async def test_a_key_is_asked_for_once_and_then_is_here(stage, autojump_clock):
     assert (kept.licence, kept.epoch, kept.block, len(kept.holders)) == (b"L" * 32, 1, 7, 3)
 
 
+async def test_a_licence_that_was_paid_back_opens_nothing_offline_either(stage, autojump_clock):
+    lease = await stage.lease()
+    assert (await stage.lease(is_offline=True)).key == KEY
+    was = stage.chain.right
+    stage.set_right(licence=None, expires_s=0)
+    assert await stage.keyring.look_again([lease]) == [None]
+    with pytest.raises(LicenceNeededError):
+        await stage.lease(is_offline=True)
+    stage.chain.right = was  # an endpoint that lagged behind
+    asked = stage.asked
+    assert (await stage.lease()).key == KEY
+    assert (await stage.lease(is_offline=True)).key == KEY
+    assert stage.asked == asked, "no guardian was asked again"
+    stage.set_right(licence=None, expires_s=0)
+    with pytest.raises(LicenceNeededError):
+        await stage.lease()
+    with pytest.raises(LicenceNeededError):
+        await stage.lease(is_offline=True)
+
+
+async def test_a_day_that_no_calendar_has_is_told_like_any_other(stage, autojump_clock):
+    box = replace(stage.box, not_before=2**64 - 1)
+    stage.blocks[box.cid] = box.to_bytes()
+    stage.set_right(digest=box.cid[-32:])
+    with pytest.raises(NotPermittedError, match="9999"):
+        await stage.lease()
+
+
+async def test_a_time_that_cannot_be_does_not_move_the_mark(stage, autojump_clock):
+    await stage.high_water.note(2**63)
+    await stage.high_water.note(2**70)
+    assert not stage.high_water.is_clock_behind
+
+
 async def test_two_players_at_once_ask_guardians_once(stage, autojump_clock):
     async with trio.open_nursery() as nursery:
         for _ in range(5):
