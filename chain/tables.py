@@ -279,7 +279,9 @@ class ChainTables:
     async def guardian_of_peer(self, peer_key: bytes) -> guardians.GuardianRow | None:
         """Return a guardian by its node's raw Ed25519 key."""
         account = await self._store.get(key(guardians.GUARDIANS_BY_PEER, peer_key))
-        return None if account is None else await self.guardian(account)
+        row = None if account is None else await self.guardian(account)
+        # Who left and came back with another device left the entry of the old one behind.
+        return row if row is not None and row.peer_key == peer_key else None
 
     async def all_guardians(
         self, *, cursor: str | None = None, limit: int = 50

@@ -61,10 +61,13 @@ def _registered(event: Event, time_s: int) -> Sequence[Change]:
     ]
 
 
-def _updated(event: Event, _: int) -> Sequence[Change]:
+def _updated(event: Event, time_s: int) -> Sequence[Change]:
     said = event.values
     fee = units(said["feePerRelease"])
-    return [_of(event, lambda row: replace(row, hpke_key=said["hpkeKey"], fee_per_release=fee))]
+    # The contract counts it as a sign of life, and gives that no event of its own.
+    return [
+        _of(event, lambda row: replace(row, hpke_key=said["hpkeKey"], fee_per_release=fee, active_s=time_s))
+    ]
 
 
 def _bond_added(event: Event, _: int) -> Sequence[Change]:

@@ -18,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("id", help="the key that an artist names a delegate by")
     enable = actions.add_parser("enable", help="answer key requests; registers this node with a bond")
     enable.add_argument(
-        "--bond", metavar="AMOUNT", help="in MMT; the smallest that the DAO allows by default"
+        "--bond", metavar="AMOUNT", help="all of it, in MMT (the smallest that the DAO allows, or as it is)"
     )
-    enable.add_argument("--fee", default="0", metavar="AMOUNT", help="asked for a release, in MMT (0)")
+    enable.add_argument("--fee", metavar="AMOUNT", help="asked for a release, in MMT (0, or as it is)")
     enable.add_argument(
         "--delegate", action="store_true", help="only as a delegate of artists who name this node: no bond"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chain.amount import format_amount, parse_amount
-from marina.errors import NetworkError
+from chain.amount import UINT96_MAX, Amount, format_amount, parse_amount
+from marina.errors import NetworkError, UsageError
 from marina.ids import Account, account_text
 from node.api.reply import Reply
 from node.api.router import ApiContext, route
@@ -77,13 +77,8 @@ class GuardianRoutes:
     @route("POST", "/api/v1/guardian/enlist", scope=Scope.ADMIN)
     async def enlist(self, ctx: ApiContext) -> Reply:
         """Answer what registering this node with a bond would do, and its code; nothing to do is no quote."""
-        chain, account = self._chain.get(), self._owner.account
-        mmt = chain.currencies.mmt
-        typed = ctx.body.text("bond", None, bytes_max=100)
-        bond = None if typed is None else parse_amount(typed, (mmt,), default=mmt)
-        fee = parse_amount(
-            ctx.body.text("fee", "0", bytes_max=100), (mmt,), default=mmt, is_zero_allowed=True
-        )
+        chain, account = self._chain.get(), self._account(ctx)
+        bond, fee = (self._amount(ctx, chain, name) for name in ("bond", "fee"))
         drafts = await self._enlisting(chain).enlist(account, self._holder(), bond=bond, fee=fee)
         if not drafts:
             return Reply.ok({"confirm": None, "transactions": []})
@@ -92,20 +87,23 @@ class GuardianRoutes:
     @route("POST", "/api/v1/guardian/beat", scope=Scope.ADMIN)
     async def beat(self, ctx: ApiContext) -> Reply:
         """Answer what a sign of life would do, and its code."""
-        drafts = await self._enlisting(self._chain.get()).beat(self._owner.account)
-        return Reply.ok(await quote(self._chain, drafts, self._owner.account, max_fee=max_fee(ctx)))
+        account = self._account(ctx)
+        drafts = await self._enlisting(self._chain.get()).beat(account)
+        return Reply.ok(await quote(self._chain, drafts, account, max_fee=max_fee(ctx)))
 
     @route("POST", "/api/v1/guardian/unbond", scope=Scope.ADMIN)
     async def unbond(self, ctx: ApiContext) -> Reply:
         """Answer what leaving would do, and its code."""
-        drafts = await self._enlisting(self._chain.get()).leave(self._owner.account)
-        return Reply.ok(await quote(self._chain, drafts, self._owner.account, max_fee=max_fee(ctx)))
+        account = self._account(ctx)
+        drafts = await self._enlisting(self._chain.get()).leave(account)
+        return Reply.ok(await quote(self._chain, drafts, account, max_fee=max_fee(ctx)))
 
     @route("POST", "/api/v1/guardian/withdraw", scope=Scope.ADMIN)
     async def withdraw(self, ctx: ApiContext) -> Reply:
         """Answer what getting the bond back would do, and its code."""
-        drafts = await self._enlisting(self._chain.get()).withdraw(self._owner.account)
-        return Reply.ok(await quote(self._chain, drafts, self._owner.account, max_fee=max_fee(ctx)))
+        account = self._account(ctx)
+        drafts = await self._enlisting(self._chain.get()).withdraw(account)
+        return Reply.ok(await quote(self._chain, drafts, account, max_fee=max_fee(ctx)))
 
     async def _registered(self) -> dict[str, Any] | None:
         """Return what the registry says of this owner, None for nothing; NetworkError without a chain."""
@@ -124,6 +122,23 @@ class GuardianRoutes:
             "unlocks_s": found.unlocks_s or None,
             "this_node": found.peer_key == self._owner.device.public_key,
         }
+
+    def _account(self, ctx: ApiContext) -> Account:
+        """Return the node's own account; UsageError when the request names another one to pay."""
+        typed, mine = ctx.body.text("account", None, bytes_max=64), self._owner.account
+        if typed is not None and self._chain.wallet.find(typed).account != mine:
+            raise UsageError(
+                "a guardian is always this node's own account, which pays: leave --account away, and send it "
+                "what it needs with 'marina wallet send'"
+            )
+        return mine
+
+    def _amount(self, ctx: ApiContext, chain: Chain, name: str) -> Amount | None:
+        """Return an amount of MMT from the body, None where it is not given."""
+        typed, mmt = ctx.body.text(name, None, bytes_max=100), chain.currencies.mmt
+        if typed is None:
+            return None
+        return parse_amount(typed, (mmt,), value_max=UINT96_MAX, default=mmt, is_zero_allowed=name == "fee")
 
     def _enlisting(self, chain: Chain) -> Enlisting:
         from node.guardian.enlist import Enlisting

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from chain.amount import Amount, Currency, format_amount
+from chain.amount import UINT96_MAX, Amount, Currency, format_amount
 from chain.artifacts import encode_call
 from chain.draft import Draft
 from marina.errors import NotFoundError, UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from storage.content.guarded import KeyHolder
 
 _CONTRACT = "GuardianRegistry"
-_UINT96_MAX = 2**96 - 1
+_DATE_S_MAX = 253_402_300_799  # the last second that a calendar has
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +60,39 @@ class Enlisting:
         return Amount(int(await self._reader.read(_CONTRACT, "minBond")), self._mmt)
 
     async def enlist(
-        self, account: Account, holder: KeyHolder, *, bond: Amount | None, fee: Amount
+        self, account: Account, holder: KeyHolder, *, bond: Amount | None = None, fee: Amount | None = None
     ) -> tuple[Draft, ...]:
-        """Return the transactions that register a node with its bond; none when it is registered so.
+        """Return the transactions after which a node is registered so; none when it is.
+
+        Args:
+            account: answers for it and pays the bond.
+            holder: the node's keys.
+            bond: all of it; None for the smallest, or as it is. A bond grows, and ends with leaving.
+            fee: asked for a release; None for none, or as it is.
 
         Raises:
-            UsageError: it left and its bond is there still, the bond is too small, or not in MMT.
+            UsageError: it left and its bond is there still, it is a guardian with another node, or an amount
+                is no MMT, does not fit, or is a smaller bond than there must be.
             InsufficientFundsError: the account does not hold the bond.
         """
+        for amount in (bond, fee):
+            if amount is not None and (amount.currency != self._mmt or amount.value > UINT96_MAX):
+                raise UsageError("bond and fee are amounts of MMT below 2^96 base units")
         known = await self.registration(account)
-        if known is not None:
-            if known.unlocks_s:
-                raise UsageError(
-                    "this account has left and its bond is in the registry still: get it back with "
-                    "'marina guardian withdraw' first"
-                )
-            if known.peer_key != holder.peer_key:
-                raise UsageError("this account is a guardian with another node: leave there first")
-            if (known.hpke_key, known.fee) == (holder.hpke_key, fee.value):
-                return ()
-            return (self._draft("update", "Change what this guardian asks for", holder.hpke_key, fee.value),)
-        least = await self.min_bond()
-        bond = bond or least
-        if (
-            bond.currency != self._mmt
-            or fee.currency != self._mmt
-            or max(bond.value, fee.value) > _UINT96_MAX
-        ):
-            raise UsageError("bond and fee are amounts of MMT")
-        if bond.value < least.value:
-            raise UsageError(f"the bond is at least {format_amount(least.value, self._mmt)}")
-        shown = format_amount(bond.value, self._mmt)
-        registry = self._reader.contracts.guardians
-        data = encode_call(_CONTRACT, "register", holder.peer_key, holder.hpke_key, bond.value, fee.value)
-        summary = f"Become a guardian with {account_text(account)}; bond {shown}"
-        key = f"guardian.register:{account.hex()}"
-        draft = Draft(registry, data, 0, "guardian.register", summary, key, (bond,))
-        return (*await self._buying.allowance(bond, account, registry), draft)
+        if known is None:
+            return await self._register(account, holder, bond, 0 if fee is None else fee.value)
+        if known.unlocks_s:
+            raise UsageError(
+                "this account has left and its bond is in the registry still: get it back with "
+                "'marina guardian withdraw' first"
+            )
+        if known.peer_key != holder.peer_key:
+            raise UsageError("this account is a guardian with another node: leave there first")
+        drafts = () if bond is None else await self._grown(account, known.bond, bond)
+        asked = known.fee if fee is None else fee.value
+        if (known.hpke_key, known.fee) == (holder.hpke_key, asked):
+            return drafts
+        return (*drafts, self._draft("update", "Change what this guardian asks for", holder.hpke_key, asked))
 
     async def beat(self, account: Account) -> tuple[Draft, ...]:
         """Return the transaction that shows a sign of life; NotFoundError if it is no guardian."""
@@ -119,11 +116,45 @@ class Enlisting:
             raise NotFoundError("this account has no bond in the registry")
         if not known.unlocks_s:
             raise UsageError("it is a guardian still: leave with 'marina guardian unbond' first")
-        left_s = known.unlocks_s - await self._reader.time_s()
-        if left_s > 0:
-            raise UsageError(f"the bond is locked for {left_s // 86_400 + 1} more days")
+        if known.unlocks_s > await self._reader.time_s():
+            day = datetime.fromtimestamp(min(known.unlocks_s, _DATE_S_MAX), UTC)
+            raise UsageError(f"the bond is locked until {day:%Y-%m-%d %H:%M} UTC: get it back then")
         shown = format_amount(known.bond, self._mmt)
         return (self._draft("withdrawBond", f"Get the bond back: {shown}"),)
+
+    async def _register(
+        self, account: Account, holder: KeyHolder, bond: Amount | None, fee: int
+    ) -> tuple[Draft, ...]:
+        least = await self.min_bond()
+        bond = bond or least
+        if bond.value < least.value:
+            raise UsageError(f"the bond is at least {format_amount(least.value, self._mmt)}")
+        shown = format_amount(bond.value, self._mmt)
+        registry = self._reader.contracts.guardians
+        data = encode_call(_CONTRACT, "register", holder.peer_key, holder.hpke_key, bond.value, fee)
+        summary = f"Become a guardian with {account_text(account)}; bond {shown}"
+        key = f"guardian.register:{account.hex()}"
+        draft = Draft(registry, data, 0, "guardian.register", summary, key, (bond,))
+        return (*await self._buying.allowance(bond, account, registry), draft)
+
+    async def _grown(self, account: Account, held: int, wanted: Amount) -> tuple[Draft, ...]:
+        """Return the transactions with which a bond becomes as large as it is wanted."""
+        if wanted.value < held:
+            raise UsageError(
+                f"its bond is {format_amount(held, self._mmt)} already and does not shrink: all of it is "
+                "free 14 days after 'marina guardian unbond'"
+            )
+        if wanted.value == held:
+            return ()
+        more = Amount(wanted.value - held, self._mmt)
+        registry = self._reader.contracts.guardians
+        data = encode_call(_CONTRACT, "addBond", more.value)
+        summary = (
+            f"Add {format_amount(more.value, self._mmt)} to the bond of {format_amount(held, self._mmt)}"
+        )
+        key = f"guardian.addBond:{account.hex()}:{wanted.value}"
+        draft = Draft(registry, data, 0, "guardian.addBond", summary, key, (more,))
+        return (*await self._buying.allowance(more, account, registry), draft)
 
     async def _active(self, account: Account) -> None:
         known = await self.registration(account)

@@ -388,6 +388,20 @@ async def test_a_guardian_comes_changes_and_goes():
     assert await tables.guardian(FAN) is None
     assert await tables.guardian_of_peer(b"\x41" * 32) is None
     assert (await tables.all_guardians()).rows == ()
+    again = guardian("GuardianRegistered", **{**joined, "peerKey": b"\x44" * 32})
+    tables = await indexed(*blocks, [guardian("BondWithdrawn", amount=150)], [again])
+    assert (await tables.guardian_of_peer(b"\x44" * 32)).account == FAN
+    assert await tables.guardian_of_peer(b"\x41" * 32) is None, "it is another device now"
+
+
+async def test_a_guardian_that_changes_its_fee_is_there():
+    said = {"account": FAN, "hpkeKey": b"\x42" * 32, "feePerRelease": 3}
+    joined = ("GuardianRegistry", "GuardianRegistered", {**said, "peerKey": b"\x41" * 32, "bond": 100})
+    changed = ("GuardianRegistry", "GuardianUpdated", {**said, "feePerRelease": 4})
+    row = await (await indexed([joined], [], [changed])).guardian(FAN)
+    assert (row.active_s, amount(row.fee_per_release)) == (time_of(row.block), 4)
+    before = await (await indexed([joined], [])).guardian(FAN)
+    assert row.active_s > before.active_s
 
 
 async def test_the_pause_is_known():
