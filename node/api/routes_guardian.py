@@ -71,6 +71,8 @@ class GuardianRoutes:
     @route("POST", "/api/v1/guardian", scope=Scope.ADMIN)
     async def switch(self, ctx: ApiContext) -> Reply:
         """Answer key requests from now on, or no longer."""
+        if "on" not in ctx.body:
+            raise UsageError("say 'on': true to answer key requests, false to answer none")
         await self._guardian.switch(ctx.body.flag("on"))
         return Reply.ok(await self._guardian.facts())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -20,6 +20,7 @@ from marina.errors import DamagedError, MalformedError, MarinaError, NotFoundErr
 from marina.ids import Account, TrackId
 from marina.secret import Secret
 from marina.signing import Signer
+from node.guardian.former import Former
 from node.guardian.heard import Heard
 from node.guardian.release_log import Release, ReleaseLog
 from p2p.wire.key import (
@@ -55,21 +56,6 @@ LEASE_S = 30 * 86_400
 FOREVER_S = 2**64 - 1
 DELEGATE_X = 0
 _BUSY_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Former:
-    """The keybox that the anchored one replaced.
-
-    Attributes:
-        digest: sha256 of it.
-        epoch: of it.
-        until_s: block time up to which it is served still.
-    """
-
-    digest: bytes
-    epoch: int
-    until_s: int
 
 
 class Chain(Protocol):

@@ -18,6 +18,7 @@ from marina.metrics import Counter, Registry
 from marina.schema import encode_record
 from marina.signing import Signer
 from node.chain.service import ChainService
+from node.guardian.former import Former, former_keybox
 from node.guardian.rates import Rates
 from node.guardian.release_log import ReleaseLog
 from node.guardian.watch import ReorgWatch
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
     from chain.key_facts import KeyChain
-    from chain.tables import ChainTables
-    from node.guardian.judge import Former, Judge
+    from node.guardian.judge import Judge
 
 log = logging.getLogger("marina.node.guardian")
-FORMER_S = 86_400
-"""The keybox of the epoch before is served for a day: listeners may not know the new one yet."""
 _ON = b"on"
 _WATCH_S = 3.0
 _PRUNE_EVERY_S = 86_400.0
@@ -211,13 +209,3 @@ class GuardianService:
         except NotFoundError:
             return False
         return True
-
-
-async def former_keybox(tables: ChainTables, track_id: TrackId, tier: int) -> Former | None:
-    """Return the keybox that a tier's anchored one has replaced, as this node's index of the chain says."""
-    from node.guardian.judge import Former
-
-    row = await tables.keybox(track_id, tier)
-    if row is None or not row.former_epoch:
-        return None
-    return Former(row.former_digest, row.former_epoch, row.anchored_s + FORMER_S)

@@ -13,7 +13,8 @@ import pytest
 from marina.codec import decode, encode
 from marina.ids import Account, derive_track_id
 from marina.secret import Secret
-from node.guardian.judge import DEVICES_MAX, Former
+from node.guardian.former import Former
+from node.guardian.judge import DEVICES_MAX
 from p2p.wire.key import Code, Grant, Refusal, StatusAnswer, StatusRequest, encode_status_request
 from storage.content.envelope import open_envelope
 from storage.content.guarded import guarded_keybox, scope_of

@@ -21,9 +21,9 @@ from chain.tables import ChainTables
 from marina.clock import ManualClock
 from marina.errors import NetworkError
 from marina.ids import Account, TrackId
+from node.guardian.former import former_keybox
 from node.guardian.judge import Judge
 from node.guardian.release_log import ReleaseLog
-from node.guardian.service import former_keybox
 from node.guardian.watch import ReorgWatch
 from p2p.wire.key import Code, Grant, KeyRequest, Refusal, decode_answer, encode_request
 from storage.content.guarded import guarded_keybox

@@ -15,7 +15,8 @@ from marina.clock import ManualClock
 from marina.ids import Account
 from marina.schema import encode_record
 from marina.secret import Secret
-from node.guardian.judge import Former, Judge
+from node.guardian.former import Former
+from node.guardian.judge import Judge
 from node.guardian.release_log import ReleaseLog
 from p2p.wire.key import Grant, KeyRequest, Refusal, StatusAnswer, decode_answer, encode_request
 from storage.content.envelope import open_envelope

@@ -28,7 +28,8 @@ from marina.clock import SystemClock
 from marina.ids import Account, TrackId
 from marina.schema import encode_record
 from marina.secret import Secret
-from node.guardian.judge import Former, Judge
+from node.guardian.former import Former
+from node.guardian.judge import Judge
 from node.guardian.release_log import ReleaseLog
 from p2p.framing import pack
 from p2p.key_server import KeyServer
