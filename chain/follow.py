@@ -167,14 +167,14 @@ class Follower:
 
     async def _why(self, transaction: Transaction, receipt: Receipt) -> str:
         """Return why a mined transaction failed: what the same call answers in the state before its block."""
+        if receipt.gas_used >= transaction.gas:
+            return "it ran out of gas"
         try:
             await self._gateway.call(_message(transaction), max(0, receipt.number - 1))
         except RevertedError as err:
             return str(err)
         except RpcError:
             return "it failed, and the endpoint does not say why"
-        if receipt.gas_used >= transaction.gas:
-            return "it ran out of gas"
         return "it failed because the chain's state had changed before it was mined"
 
     async def _is_block_dropped(self, transaction: Transaction) -> bool:

@@ -18,6 +18,8 @@ from marina.ids import Account, account_text
 PERIODS_MAX = 1200
 _PERMIT_S = 1800
 _SIGNATURE_WORDS_BYTES = 96
+_REFUND_GAS = 150_000
+"""Twice what a refund takes that writes to two accounts of the ledger for the first time."""
 
 
 class Buying:
@@ -206,7 +208,9 @@ class Buying:
         summary = f"End the licence of {account_text(found.licensee)} to “{title}” and pay {shown} back"
         coin = amount.value if amount.currency.token is None else 0
         key = f"licence.refund:{licence.hex()}"
-        draft = Draft(licensing, data, coin, "licence.refund", summary, key, (amount,))
+        # Tried now it is sent exactly; in its block less is wanted, and the rest is written to the ledger.
+        gas_limit = _REFUND_GAS if coin else None
+        draft = Draft(licensing, data, coin, "licence.refund", summary, key, (amount,), gas_limit=gas_limit)
         if amount.currency.token is None:
             return (draft,)
         return (*await self.allowance(amount, payer, licensing), draft)

@@ -299,7 +299,7 @@ async def test_a_person_hears_the_preview_and_the_price_and_buys_in_the_browser(
         browser.press("first song")
         browser.until("/First Song/.test(document.getElementById('results').textContent)")
         browser.click("#results li button")
-        browser.until(f"{AUDIO}.currentTime > 0.5 && {AUDIO}.duration < 20", timeout_s=20)
+        browser.until(f"{AUDIO}.currentTime > 0.5 && {AUDIO}.duration < 20", timeout_s=60)
         browser.until("!document.getElementById('buy').hidden", timeout_s=10)
         assert "0.5 DEV" in browser.text("#offer")
         assert "7 of 7 guardians" in browser.text("#offer")

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 COIN = 10**18
 UNIT = 10**6
+COIN_ITSELF = Account(bytes(20))
 TOKEN_FILE = Path(__file__).parents[2] / "contracts/artifacts/fixtures/TestToken.json"
 CHEAP = KdfCost(memory_kib=32, iterations=1, lanes=1)
 LIMITS = ("20DEV", "500MMT", "50TUSD")
@@ -76,15 +77,15 @@ class Market:
         await self.chain.catch_up()
         return done
 
-    async def sell(self, name: str, units: int, period_s: int = 0) -> bytes:
-        """Register something, shared nine to one, priced in the token, and return its id."""
+    async def sell(self, name: str, units: int, period_s: int = 0, token: Account | None = None) -> bytes:
+        """Register something, shared nine to one, priced in the token or another; return its id."""
         salt = keccak(name.encode())
         thing = Thing(keccak(bytes(12) + self.artist + salt), salt, salt, None, name)
         parts = sorted([SplitPart(self.artist, 9_000), SplitPart(self.mixer, 1_000)], key=lambda p: p.account)
         await self.do(
             await self.chain.selling.register([thing], parts, royalty_bps=0, artist=self.artist), self.artist
         )
-        currency = await self.chain.currencies.of(self.token)
+        currency = await self.chain.currencies.of(token or self.token)
         terms = [NewTerm(Amount(units, currency), period_s, 1)]
         await self.do(await self.chain.selling.price(thing.id, terms, title=name), self.artist)
         return thing.id
@@ -205,6 +206,19 @@ async def test_a_token_licence_is_extended_and_paid_back_in_the_token(market):
     assert 8.99 * UNIT < owed <= 9 * UNIT
     with pytest.raises(NotFoundError, match="nothing is owed"):
         await market.chain.selling.withdraw(market.buyer, Account(bytes(20)), 0)
+
+
+async def test_a_refund_in_coin_is_paid_although_its_block_comes_later_than_it_was_tried(market, node):
+    thing = await market.sell("five", COIN, 30 * 86_400, COIN_ITSELF)
+    await market.do((await market.buys(thing)).drafts, market.buyer)
+    (licence,) = (await market.chain.tables.licences_for(thing)).rows
+    drafts = await market.chain.buying.refund(licence.licence_id, title="five", payer=market.artist)
+    said = await quote(market.service, drafts, market.artist, max_fee=None)
+    node.rpc("evm_increaseTime", hex(86_400))
+    (sent,) = await submit(market.service, said["confirm"], wait_s=20)
+    row = await market.chain.sender.wait(bytes.fromhex(sent["id"]), timeout_s=20)
+    assert row.confirmations, row
+    assert 0.96 * COIN < await market.chain.selling.owed(market.buyer, COIN_ITSELF) < 0.97 * COIN
 
 
 async def test_an_edition_in_a_token_is_allowed_then_bought(market):
