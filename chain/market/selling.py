@@ -187,6 +187,18 @@ class Selling:
         summary = f"Share what “{title}” earns from now on: {shown}"
         return Draft(self._reader.contracts.registry, data, 0, "registry.splits", summary, key)
 
+    async def is_writer(self, thing: bytes, account: Account) -> bool:
+        """Return whether an account may anchor the keyboxes of a track, besides its owner."""
+        return bool(await self._reader.read("TrackRegistry", "isKeyboxWriter", thing, bytes(account)))
+
+    def allow(self, thing: bytes, writer: Account, is_allowed: bool, *, title: str) -> Draft:
+        """Return the transaction that lets an account anchor a track's keyboxes, or no longer."""
+        data = encode_call("TrackRegistry", "setKeyboxWriter", thing, bytes(writer), is_allowed)
+        verb = "Let" if is_allowed else "No longer let"
+        summary = f"{verb} {account_text(writer)} anchor the keys of “{title}”"
+        key = f"registry.writer:{thing.hex()}:{writer.hex()}:{is_allowed}"
+        return Draft(self._reader.contracts.registry, data, 0, "registry.writer", summary, key)
+
     def settle(self, thing: bytes, splits: Sequence[SplitPart], token: Account, *, title: str) -> Draft:
         """Return the transaction that divides what came in under a list of splits."""
         shares = [(bytes(each.account), each.bps) for each in splits]

@@ -39,6 +39,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "reissue", help="split the keys of what is sold anew: other guardians, a new epoch, the same sound"
     )
     reissue.add_argument("id")
+    allow = actions.add_parser("allow", help="let a delegate's account reissue a release too")
+    dismiss = actions.add_parser("dismiss", help="let an account reissue a release no longer")
+    for each in (allow, dismiss):
+        each.add_argument("id")
+        each.add_argument(
+            "to", metavar="ACCOUNT|KEY", help="its account, or what 'marina guardian id' prints there"
+        )
+        add_spend_options(each)
     add_holder_options(reissue)
     add_spend_options(reissue)
 
@@ -50,6 +58,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _market(daemon, args, console)
     if args.action == "reissue":
         return _reissue(daemon, args, console)
+    if args.action in ("allow", "dismiss"):
+        writer = {"to": args.to, "allowed": args.action == "allow"}
+        spend(daemon, console, args, f"/api/v1/releases/{args.id}/writers", writer)
+        return 0
     if args.action == "list":
         return _list(daemon, console)
     if args.action == "status":

@@ -89,8 +89,13 @@ def _wanted(fields: Fields, n: int, k: int, not_before: int) -> Wanted:
 
 def _delegates(fields: Fields) -> tuple[KeyHolder, ...]:
     texts = fields.texts("delegates", items_max=DELEGATES_MAX, bytes_max=_HOLDER_BYTES_MAX)
+    return tuple(read_holder(each) for each in texts)
+
+
+def read_holder(text: str) -> KeyHolder:
+    """Return the delegate that a text of ``marina guardian id`` names; UsageError for anything else."""
     try:
-        return tuple(parse_holder(each) for each in texts)
+        return parse_holder(text)
     except MalformedError as err:
         raise UsageError(str(err)) from err
 

@@ -120,7 +120,7 @@ async def keys_json(services: Services, typed: str) -> dict[str, Any] | None:
     """Return how the keys of a release are within reach now, None when it is free or nobody can be asked."""
     target = await services.library.resolve_release_cid((await services.library.release(typed)).cid)
     try:
-        tiers = await services.selling.desk.sold(target)
+        tiers = await services.selling.desk.in_force(target)
         quorum = await services.selling.desk.quorum(target)
     except MarinaError as err:
         return {"problem": str(err)}

@@ -13,6 +13,7 @@ from node.chain.service import ChainService
 from node.keys.desk import KeyDesk
 from node.library import Library
 from node.selling.choosing import Chooser
+from node.selling.delegate import DelegateDesk
 from node.selling.desk import SellingDesk
 from node.selling.directory import GuardianDirectory
 from node.selling.draw import network_of
@@ -20,6 +21,8 @@ from node.selling.watch import KeyWatch
 from p2p.host import Host
 from p2p.peerkey import peer_of_key
 from p2p.vicinity import remote_address
+from storage.identity.owner import Owner
+from storage.publish.paid import PaidJournal
 from storage.publish.publisher import Publisher
 
 
@@ -29,10 +32,12 @@ class Selling:
 
     Attributes:
         desk: sells and reissues.
+        delegate: reissues what others sell.
         watch: warns while there is time.
     """
 
     desk: SellingDesk
+    delegate: DelegateDesk
     watch: KeyWatch
 
 
@@ -44,7 +49,9 @@ def build_selling(
     library: Library,
     block: Callable[[Cid, Cid], Awaitable[bytes]],
     host: Host,
-    own_key: bytes,
+    owner: Owner,
+    journal: PaidJournal,
+    publish: Callable[[Cid, bytes], Awaitable[None]],
     clock: Clock,
 ) -> Selling:
     """Return the parts, none of them running."""
@@ -57,7 +64,7 @@ def build_selling(
         directory=GuardianDirectory(chain=chain),
         line=keys.line,
         network_of=network,
-        own_key=own_key,
+        own_key=owner.device.public_key,
         clock=clock,
         rng=SystemRandom(),
     )
@@ -70,5 +77,14 @@ def build_selling(
         block=block,
         random=secrets.token_bytes,
     )
+    delegate = DelegateDesk(
+        desk=desk,
+        chain=chain,
+        rights=keys.rights,
+        journal=journal,
+        publish=publish,
+        own_key=owner.device.public_key,
+        private_key=owner.key_holder_key,
+    )
     watch = KeyWatch(library=library, block=block, check=keys.check, is_on=lambda: chain.profile is not None)
-    return Selling(desk, watch)
+    return Selling(desk, delegate, watch)

@@ -13,6 +13,7 @@ import trio
 
 from marina.clock import Clock
 from marina.errors import MalformedError, NetworkError, UsageError
+from marina.ids import Account
 from node.keys.collector import WORDS, Line
 from node.keys.quorum import SPARE
 from node.selling.draw import Candidate, Seen, pick, weighted_order
@@ -148,6 +149,22 @@ class Chooser:
         found = await self._ask(peer_key, chain_id, registry)
         return KeyHolder(peer_key, found.hpke_key) if isinstance(found, StatusBody) else None
 
+    async def account_of(self, holder: KeyHolder, *, chain_id: int, registry: bytes) -> Account:
+        """Return whose node a delegate is, as it says and its account has signed.
+
+        Raises:
+            NetworkError: it does not answer, or what it says of itself does not hold.
+        """
+        found = await self._ask(holder.peer_key, chain_id, registry)
+        account = self._account(found, holder.peer_key) if isinstance(found, StatusBody) else None
+        if account is not None:
+            return account
+        problem = found if isinstance(found, str) else _MISNAMED
+        raise NetworkError(
+            f"the delegate {_short(holder.peer_key)} {problem}: start its node and connect to it, or name "
+            "its account"
+        )
+
     async def _guardians(self, wanted: Wanted, chain_id: int, registry: bytes) -> list[Seen]:
         taken = {self._own_key, *(each.peer_key for each in wanted.delegates)}
         found = [each for each in await self._directory.candidates() if each.keys.peer_key not in taken]
@@ -190,6 +207,8 @@ class Chooser:
         return found
 
     async def _delegate_problem(self, delegate: KeyHolder, chain_id: int, registry: bytes) -> str | None:
+        if delegate.peer_key == self._own_key:
+            return None  # a delegate that reissues: it does not ask itself
         found = await self._ask(delegate.peer_key, chain_id, registry)
         if not isinstance(found, StatusBody):
             return found
@@ -203,14 +222,17 @@ class Chooser:
             return found
         if found.hpke_key != candidate.keys.hpke_key:
             return _OTHER_KEY
-        try:
-            binding = decode_binding(found.binding)
-            account = verify_binding(binding, now_s=self._clock.now_s(), peer=candidate.keys.peer_key)
-        except (BindingError, MalformedError):
-            return _MISNAMED
-        if account != candidate.account or found.account != candidate.account:
+        if self._account(found, candidate.keys.peer_key) != candidate.account:
             return _MISNAMED
         return _said(found)
+
+    def _account(self, found: StatusBody, peer_key: bytes) -> Account | None:
+        """Return whose node it is, None when the account that it names has not signed that."""
+        try:
+            account = verify_binding(decode_binding(found.binding), now_s=self._clock.now_s(), peer=peer_key)
+        except (BindingError, MalformedError):
+            return None
+        return account if found.account == account else None
 
     async def _ask(self, peer_key: bytes, chain_id: int, registry: bytes) -> StatusBody | str:
         """Return the signed status of a node, or what is wrong with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from chain.draft import Draft
 from chain.market.anchoring import Anchor, anchor_drafts
 from chain.market.selling import NewTerm, SplitPart, Thing
 from marina.cid import Cid
-from marina.errors import UsageError
+from marina.errors import NotFoundError, UsageError
 from marina.ids import Account, derive_release_id, derive_track_id
 from node.chain.service import ChainService
 from node.chain.things import Named, things_of
@@ -17,7 +18,7 @@ from node.keys.quorum import Quorum, QuorumCheck
 from node.keys.rights import ChainRights
 from node.library import Target
 from node.selling.choosing import Choice, Chooser, Wanted
-from node.selling.sold import Sold, anchored, sold_tiers, unanchored
+from node.selling.sold import Sold, anchored, in_force, sold_tiers, unanchored
 from node.selling.watch import weakest
 from p2p.peerid import short
 from p2p.peerkey import peer_of_key
@@ -28,6 +29,7 @@ from storage.publish.paid import PaidRequest, PaidTerms
 from storage.publish.publisher import Publisher
 from storage.publish.renditions import RandomBytes
 
+log = logging.getLogger("marina.node.selling")
 ONE_BLOCK, FINALIZED = 0, 2
 DEFAULT_N, DEFAULT_K = 7, 3
 PAID_TIERS = (1, 2)
@@ -199,19 +201,62 @@ class SellingDesk:
             if len(left) < len(tiers) or any(each.epoch for each in known):
                 return Reissued(None, await self._anchor(target, None), None)
             raise UsageError("its keys were never anchored: run 'marina publish' with the same folder again")
-        choice = await self.redraw(tiers, wanted)
+        choice = await self.redraw(await self.latest(target), wanted)
         epochs = {(each.track_id, each.tier): right.epoch for each, right in zip(tiers, known, strict=True)}
         published = await self._publisher.reissue(target.signed, choice.terms, epochs)
         target = Target(published.signed, published.tracks, None)
         return Reissued(published, await self._anchor(target, None), choice)
 
     async def sold(self, target: Target) -> list[Sold]:
-        """Return the tiers of a target that are not free."""
+        """Return the tiers of a target that are not free, as its manifests name their keyboxes."""
         return await sold_tiers(target.meant, self._block)
+
+    async def in_force(self, target: Target) -> list[Sold]:
+        """Return the tiers of a target that are not free, with the later keyboxes that a delegate anchored.
+
+        Raises:
+            NetworkError: the chain does not answer.
+            NotFoundError, NotPermittedError: as ``node.selling.sold.in_force`` says.
+        """
+        tiers = await self.sold(target)
+        return await in_force(tiers, await anchored(tiers, self._rights), self._block) if tiers else []
+
+    async def latest(self, target: Target) -> list[Sold]:
+        """Return the tiers as ``in_force`` does, or as ``sold`` does where a later keybox is with nobody.
+
+        The artist needs none of it: the keys come from the words.
+        """
+        try:
+            return await self.in_force(target)
+        except NotFoundError as err:
+            log.warning("who keeps the keys now is not to be seen, so the release itself counts: %s", err)
+            return await self.sold(target)
 
     async def quorum(self, target: Target) -> Quorum | None:
         """Ask who keeps the keys of a target; None when it is free."""
-        return await weakest(await self.sold(target), self._check)
+        return await weakest(await self.in_force(target), self._check)
+
+    async def allow(self, thing: Named, writer: Account, is_allowed: bool, artist: Account) -> list[Draft]:
+        """Return what lets an account anchor the keys of a release's tracks, or no longer; none if it is so.
+
+        Raises:
+            NotFoundError, NotPermittedError: a track is not registered, or another account's.
+            NetworkError: the chain does not answer.
+        """
+        chain = self._chain.get()
+        drafts: list[Draft] = []
+        for each in things_of(thing, with_tracks=True):
+            if each.release is None:
+                continue
+            await chain.offers.owned(each.id, artist)
+            if await chain.selling.is_writer(each.id, writer) != is_allowed:
+                drafts.append(chain.selling.allow(each.id, writer, is_allowed, title=each.title))
+        return drafts
+
+    async def account_of(self, holder: KeyHolder) -> Account:
+        """Return whose node a delegate is; NetworkError when it does not say so."""
+        chain_id, registry = self._place()
+        return await self._chooser.account_of(holder, chain_id=chain_id, registry=registry)
 
     async def _anchor(self, target: Target, finality: int | None) -> tuple[Draft, ...]:
         tiers = await self.sold(target)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from marina.cid import Cid
+from marina.cid import RAW, Cid, cid_from_digest
+from marina.errors import MalformedError, NotPermittedError
 from marina.ids import TrackId
 from storage.content.keybox import MODE_PUBLIC, Keybox, parse_keybox
 from storage.content.track import TrackManifest
@@ -35,7 +36,7 @@ class Sold:
     Attributes:
         track_id: the track.
         tier: 1 stream, 2 original.
-        box: the keybox that its manifest names.
+        box: the keybox that its manifest names, or the anchored one.
     """
 
     track_id: TrackId
@@ -101,3 +102,39 @@ def unanchored(tiers: Sequence[Sold], known: Sequence[ListeningRight]) -> list[S
         for each, right in zip(tiers, known, strict=True)
         if each.box.epoch > right.epoch and each.digest != right.digest
     ]
+
+
+async def in_force(
+    tiers: Sequence[Sold],
+    known: Sequence[ListeningRight],
+    block: Callable[[Cid, Cid], Awaitable[bytes]],
+) -> list[Sold]:
+    """Return tiers with the keyboxes that the chain names, where those are not the manifest's: a delegate's.
+
+    Args:
+        tiers: as ``sold_tiers`` returns them.
+        known: what is anchored, in the same order.
+        block: returns a keybox by its CID, twice.
+
+    Raises:
+        NotFoundError: nobody who is reachable has one.
+        NotPermittedError: what is anchored is of something else.
+    """
+    found: list[Sold] = []
+    for each, right in zip(tiers, known, strict=True):
+        if right.digest is None or right.digest == each.digest or right.epoch <= each.box.epoch:
+            found.append(each)
+            continue
+        cid = cid_from_digest(right.digest, RAW)
+        try:
+            box = parse_keybox(await block(cid, cid))
+        except MalformedError as err:
+            raise NotPermittedError("what is anchored on the chain is no keybox: tell the artist") from err
+        if _named(box) != _named(each.box) or box.epoch != right.epoch or box.mode == MODE_PUBLIC:
+            raise NotPermittedError("the keys that are anchored open something else: tell the artist")
+        found.append(replace(each, box=box))
+    return found
+
+
+def _named(box: Keybox) -> tuple[int, bytes, bytes, int, bytes]:
+    return box.chain_id, box.registry, box.track_id, box.tier, box.kc

@@ -122,6 +122,11 @@ class PaidJournal:
         await self._boxes.put(_box_key(name.track_id, name.tier, epoch), box.to_bytes())
         return box
 
+    async def made(self, track_id: TrackId, tier: int, epoch: int) -> Keybox | None:
+        """Return the keybox of an epoch that was made here, None if none was."""
+        found = await self._boxes.get(_box_key(track_id, tier, epoch))
+        return None if found is None else parse_keybox(found)
+
     async def copy(self, track_id: TrackId, tier: int, cid: Cid) -> bytes | None:
         """Return the copy of a keybox by its CID, None if it was not made here."""
         for _, block in await self._boxes.scan(track_id + bytes((tier,)), limit=_EPOCHS_MAX):

@@ -187,3 +187,15 @@ async def test_a_status_with_any_byte_changed_is_nobodys():
 def test_numbers_that_make_no_keybox_are_refused(wanted: Wanted):
     with pytest.raises(UsageError):
         wanted.check()
+
+
+async def test_the_account_of_a_delegate_is_the_one_that_signed_for_its_node(autojump_clock):
+    world = World("honest", "stranger", "forger", "gone")
+    honest, *others = world.guardians
+    where = {"chain_id": CHAIN_ID, "registry": REGISTRY}
+    assert await world.chooser().account_of(honest.holder, **where) == honest.account
+    found = await world.chooser().account_of(others[0].holder, **where)
+    assert found != others[0].account, "what its account signed counts, not what is registered"
+    for each in others[1:]:
+        with pytest.raises(NetworkError, match="start its node and connect to it, or name its account"):
+            await world.chooser().account_of(each.holder, **where)
