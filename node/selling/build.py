@@ -86,5 +86,5 @@ def build_selling(
         own_key=owner.device.public_key,
         private_key=owner.key_holder_key,
     )
-    watch = KeyWatch(library=library, block=block, check=keys.check, is_on=lambda: chain.profile is not None)
+    watch = KeyWatch(library=library, quorum=desk.quorum, is_on=lambda: chain.profile is not None)
     return Selling(desk, delegate, watch)

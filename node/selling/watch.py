@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from marina.cid import Cid, check_cid
+from marina.cid import check_cid
 from marina.errors import MarinaError
 from marina.ids import ReleaseId, release_text
 from node.health import CheckResult, Health
 from node.keys.quorum import SPARE, Quorum, QuorumCheck
-from node.library import Library
-from node.selling.sold import Sold, sold_tiers
+from node.library import Library, Target
+from node.selling.sold import Sold
 from storage.content.keybox import Keybox
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class KeyWatch:
         self,
         *,
         library: Library,
-        block: Callable[[Cid, Cid], Awaitable[bytes]],
-        check: QuorumCheck,
+        quorum: Callable[[Target], Awaitable[Quorum | None]],
         is_on: Callable[[], bool],
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
@@ -94,15 +93,13 @@ class KeyWatch:
 
         Args:
             library: knows the own releases.
-            block: returns a keybox by root and CID.
-            check: asks its holders.
+            quorum: asks who keeps the keys of a release now, as the chain has it; None when it is free.
             is_on: whether a chain is configured; without one nothing is sold.
             first_s: seconds from the start to the first look.
             every_s: seconds between two looks.
         """
         self._library = library
-        self._block = block
-        self._check = check
+        self._quorum = quorum
         self._is_on = is_on
         self._first_s = first_s
         self._every_s = every_s
@@ -125,7 +122,7 @@ class KeyWatch:
                 continue
             try:
                 target = await self._library.resolve_release_cid(check_cid(entry.cid))
-                quorum = await weakest(await sold_tiers(target.meant, self._block), self._check)
+                quorum = await self._quorum(target)
             except MarinaError as err:
                 log.info("the keys of a release could not be looked at: %s", err)
                 continue

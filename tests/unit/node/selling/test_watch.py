@@ -13,8 +13,8 @@ from marina.ids import release_text
 from node.health import Health
 from node.keys.quorum import QuorumCheck
 from node.selling.desk import finality_of
-from node.selling.sold import Sold, unanchored
-from node.selling.watch import KeyWatch, distinct_boxes
+from node.selling.sold import Sold, sold_tiers, unanchored
+from node.selling.watch import KeyWatch, distinct_boxes, weakest
 from storage.content.keybox import public_keybox
 from storage.content.track import TIER_PREVIEW, TIER_STREAM
 from tests.support.guardians import KC, KEY, NAME, TRACK, Guardian, Party
@@ -59,10 +59,11 @@ def party_of(*kinds: str) -> Party:
     return Party([Guardian(f"g{i}", clock, kind) for i, kind in enumerate(kinds)])
 
 
-def watch_of(shelf: Shelf, party: Party, **more: object) -> KeyWatch:
-    return KeyWatch(
-        library=shelf, block=shelf.block, check=QuorumCheck(line=party), is_on=lambda: True, **more
-    )
+def watch_of(shelf: Shelf, party: Party, *, is_on: bool = True, **more: object) -> KeyWatch:
+    async def quorum(target):
+        return await weakest(await sold_tiers(target.meant, shelf.block), QuorumCheck(line=party))
+
+    return KeyWatch(library=shelf, quorum=quorum, is_on=lambda: is_on, **more)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +130,7 @@ async def test_it_looks_soon_after_the_start_and_then_every_few_hours(autojump_c
 
 async def test_without_a_chain_nobody_is_asked(autojump_clock):
     party = party_of("honest")
-    shelf = Shelf(party, 1)
-    watch = KeyWatch(
-        library=shelf, block=shelf.block, check=QuorumCheck(line=party), is_on=lambda: False, first_s=1.0
-    )
+    watch = watch_of(Shelf(party, 1), party, is_on=False, first_s=1.0)
     with trio.move_on_after(100):
         await watch.run()
     assert party.guardians[0].asked == 0
