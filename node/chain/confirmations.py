@@ -19,6 +19,7 @@ VALID_S = 300.0
 WAITING_MAX = 64
 _CODE_BYTES = 16
 _GONE = "nothing waits under this code any more: ask again and confirm within 5 minutes"
+_SAME = "the same was confirmed under another code: see 'marina tx list'; to do it once more, ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Confirmations:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._waiting: dict[str, tuple[Pending, float]] = {}
+        self._doubles: dict[str, float] = {}
 
     def offer(self, pending: Pending) -> str:
         """Return the code that confirms these transactions; the oldest gives way when too many wait."""
@@ -53,25 +55,34 @@ class Confirmations:
         return code
 
     def take(self, code: str) -> Pending:
-        """Return what a code confirms; it is good no longer.
+        """Return what a code confirms; it is good no longer, nor is any other for the same.
+
+        Two windows may have asked for one purchase: it is one wish, and paid once.
 
         Raises:
-            NotFoundError: the code is unknown, used or too old.
+            NotFoundError: the code is unknown, used, too old, or for something confirmed meanwhile.
         """
-        self._forget_old()
-        found = self._waiting.pop(code, None)
-        if found is None:
-            raise NotFoundError(_GONE)
-        return found[0]
+        pending = self.look(code)
+        del self._waiting[code]
+        doubles = [other for other, (each, _) in self._waiting.items() if _aim(each) == _aim(pending)]
+        self._doubles |= {other: self._waiting.pop(other)[1] for other in doubles}
+        return pending
 
     def look(self, code: str) -> Pending:
         """Return what a code would confirm; it stays good. Errors as for ``take``."""
         self._forget_old()
         if code not in self._waiting:
-            raise NotFoundError(_GONE)
+            raise NotFoundError(_SAME if code in self._doubles else _GONE)
         return self._waiting[code][0]
 
     def _forget_old(self) -> None:
         now_s = self._clock.monotonic_s()
         for code in [code for code, (_, until_s) in self._waiting.items() if until_s <= now_s]:
             del self._waiting[code]
+        for code in [code for code, until_s in self._doubles.items() if until_s <= now_s]:
+            del self._doubles[code]
+
+
+def _aim(pending: Pending) -> tuple[Account, str]:
+    """Return what the last transaction is for; those before it only prepare it."""
+    return pending.account, pending.drafts[-1].key

@@ -287,3 +287,22 @@ async def test_a_term_that_was_switched_off_after_the_quote_is_refused_and_costs
         await submit(market.service, said["confirm"], wait_s=5)
     assert await market.chain.gateway.nonce(market.buyer) == nonce
     assert market.units(market.buyer) == 1000 * UNIT
+
+
+async def test_two_windows_that_asked_for_one_licence_pay_once_and_a_renewal_asked_again_is_made(market):
+    thing = await market.sell("six", 2 * UNIT, 30 * 86_400)
+    first, second = [
+        (await quote(market.service, (await market.buys(thing)).drafts, market.buyer, max_fee=None))[
+            "confirm"
+        ]
+        for _ in range(2)
+    ]
+    before = market.units(market.buyer)
+    (sent,) = await submit(market.service, first, wait_s=20)
+    await market.chain.sender.wait(bytes.fromhex(sent["id"]), timeout_s=20)
+    with pytest.raises(NotFoundError, match="confirmed under another code"):
+        await submit(market.service, second, wait_s=20)
+    assert market.units(market.buyer) == before - 2 * UNIT
+    for _ in range(2):
+        await market.do((await market.buys(thing, is_renewal=True)).drafts, market.buyer)
+    assert market.units(market.buyer) == before - 6 * UNIT

@@ -69,3 +69,18 @@ def test_codes_that_nobody_used_make_room():
     given = [codes.offer(pending(str(number))) for number in range(WAITING_MAX)]
     for each in given:
         codes.take(each)
+
+
+def test_of_two_codes_for_the_same_one_confirms_and_the_other_says_so():
+    clock = ManualClock()
+    codes = Confirmations(clock=clock)
+    first, second, other = codes.offer(pending("a")), codes.offer(pending("a")), codes.offer(pending("b"))
+    codes.take(second)
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="confirmed under another code"):
+            codes.take(first)
+    codes.take(other)
+    codes.take(codes.offer(pending("a")))
+    clock.advance(VALID_S)
+    with pytest.raises(NotFoundError, match="nothing waits"):
+        codes.take(first)
