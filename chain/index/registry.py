@@ -24,6 +24,7 @@ KEYBOX_WRITERS = "keybox-writer"
 BINDING_EPOCHS = "binding-epoch"
 MODERATION = "moderation"
 SPLITS_MAX = 32
+FORMER_MAX = 8
 _NOBODY = bytes(20)
 
 
@@ -88,6 +89,22 @@ class RegistrationRow:
     registered_s: U64
 
 
+@record(None)
+@dataclass(frozen=True, slots=True)
+class FormerKeybox:
+    """A keybox that another has replaced.
+
+    Attributes:
+        digest: sha256 of its block.
+        epoch: of it.
+        replaced_s: block time of that.
+    """
+
+    digest: Bytes32
+    epoch: U32
+    replaced_s: U64
+
+
 @record("marina/chain/keybox/1")
 @dataclass(frozen=True, slots=True)
 class KeyboxRow:
@@ -101,8 +118,7 @@ class KeyboxRow:
         finality: which blocks guardians take as final.
         block: where it was anchored.
         anchored_s: block time of that.
-        former_digest: sha256 of the keybox that it replaced; zero for none.
-        former_epoch: of that one.
+        former: those before it, the newest first, at most eight.
     """
 
     id: Bytes32
@@ -112,8 +128,7 @@ class KeyboxRow:
     finality: U8
     block: U64
     anchored_s: U64
-    former_digest: Bytes32
-    former_epoch: U32
+    former: Annotated[tuple[FormerKeybox, ...], Size(0, FORMER_MAX)]
 
 
 @record("marina/chain/keybox-writer/1")
@@ -221,6 +236,7 @@ def _keybox_anchored(event: Event, time_s: int) -> Sequence[Change]:
     said = event.values
 
     def make(old: KeyboxRow | None, _: Sequence[object]) -> KeyboxRow:
+        before = (FormerKeybox(old.digest, old.epoch, time_s), *old.former) if old else ()
         return KeyboxRow(
             id=said["id"],
             tier=said["tier"],
@@ -229,8 +245,7 @@ def _keybox_anchored(event: Event, time_s: int) -> Sequence[Change]:
             finality=said["finality"],
             block=event.log.block,
             anchored_s=time_s,
-            former_digest=old.digest if old else bytes(32),
-            former_epoch=old.epoch if old else 0,
+            former=before[:FORMER_MAX],
         )
 
     return [making(KeyboxRow, key(KEYBOXES, said["id"], bytes((said["tier"],))), make)]

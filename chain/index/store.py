@@ -19,7 +19,7 @@ from marina.schema import U32, U64, Bytes32, R, Size, decode_record, encode_reco
 from storage.errors import StorageError
 from storage.kv import SCAN_LIMIT, KeyValueStore, Table
 
-FORMAT = 2
+FORMAT = 3
 """Meaning of the rows; an index of another format is made anew from the chain."""
 ROW_KEY_BYTES_MAX = 256
 ROW_BYTES_MAX = 256 * 1024

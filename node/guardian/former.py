@@ -1,4 +1,4 @@
-"""The keybox that a reissue replaced: served for a day more, since listeners may not know the new one yet."""
+"""Keyboxes that reissues replaced: served for a day more, since listeners may not know the new one yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMER_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """The keybox that the anchored one replaced.
+    """A keybox that another has replaced.
 
     Attributes:
         digest: sha256 of it.
@@ -28,9 +28,14 @@ class Former:
     until_s: int
 
 
-async def former_keybox(tables: ChainTables, track_id: TrackId, tier: int) -> Former | None:
-    """Return the keybox that a tier's anchored one has replaced, as this node's index of the chain says."""
+async def former_keybox(tables: ChainTables, track_id: TrackId, tier: int, digest: bytes) -> Former | None:
+    """Return a keybox of a tier that was replaced, as this node's index of the chain says.
+
+    None for one that never was anchored, and for one with more than seven after it: who reissues that often
+    in a day has listeners who read the chain.
+    """
     row = await tables.keybox(track_id, tier)
-    if row is None or not row.former_epoch:
-        return None
-    return Former(row.former_digest, row.former_epoch, row.anchored_s + FORMER_S)
+    for each in row.former if row else ():
+        if each.digest == digest:
+            return Former(digest, each.epoch, each.replaced_s + FORMER_S)
+    return None

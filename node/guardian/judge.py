@@ -128,7 +128,7 @@ class Judge:
         clock: Clock,
         admits: Callable[[bytes, str], bool] = lambda _peer, _origin: True,
         seen: Callable[[str], None] = lambda _outcome: None,
-        former: Callable[[TrackId, int], Awaitable[Former | None]],
+        former: Callable[[TrackId, int, bytes], Awaitable[Former | None]],
     ) -> None:
         """Take the collaborators.
 
@@ -139,7 +139,7 @@ class Judge:
             clock: wall clock for freshness, monotonic for what is forgotten.
             admits: takes (peer key, origin) and says whether it may ask again already.
             seen: takes what became of each message.
-            former: returns the keybox that a tier's anchored one has replaced, None for none.
+            former: returns a tier's keybox that was replaced, by its digest; None if there was none.
         """
         self._holder = holder
         self._chain = chain
@@ -324,7 +324,7 @@ class Judge:
         )
 
     async def _checked_keybox(self, asked: SignedRequest, facts: KeyFacts) -> tuple[Keybox, KeyScope]:
-        """Step 6, second half: the anchored keybox, or for a day the one before it."""
+        """Step 6, second half: the anchored keybox, or one that was replaced within a day."""
         body = asked.body
         block = asked.keybox if asked.keybox is not None else self._keyboxes.get(body.keybox_digest)
         if not facts.is_registered or facts.keybox_digest is None or block is None:
@@ -332,8 +332,8 @@ class Judge:
         digest = body.keybox_digest  # of the block: that was checked first
         epoch = facts.keybox_epoch
         if digest != facts.keybox_digest:
-            former = await self._former(TrackId(body.track_id), body.tier)
-            if former is None or digest != former.digest or facts.block.time_s > former.until_s:
+            former = await self._former(TrackId(body.track_id), body.tier, digest)
+            if former is None or facts.block.time_s > former.until_s:
                 raise _RefusedError(Code.KEYBOX_MISMATCH)
             epoch = former.epoch
         scope = KeyScope(body.chain_id, body.registry, TrackId(body.track_id), body.tier, epoch)

@@ -200,8 +200,8 @@ class GuardianService:
             self._key_chain = KeyChain(rpc=chain.rpc, contracts=chain.contracts, clock=self._clock)
         return self._key_chain
 
-    async def _former(self, track_id: TrackId, tier: int) -> Former | None:
-        return await former_keybox(self._chain.get().tables, track_id, tier)
+    async def _former(self, track_id: TrackId, tier: int, digest: bytes) -> Former | None:
+        return await former_keybox(self._chain.get().tables, track_id, tier, digest)
 
     async def _is_licence(self, licence: bytes) -> bool:
         try:

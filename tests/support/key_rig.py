@@ -103,8 +103,8 @@ class KeyRig:
         )  # fmt: skip
         self.say()
 
-    async def _former(self, track: object, tier: int) -> Former | None:
-        return self.former
+    async def _former(self, track: object, tier: int, digest: bytes) -> Former | None:
+        return self.former if self.former is not None and self.former.digest == digest else None
 
     def say(self, *, block: int = 1, **changes: Any) -> KeyFacts:
         """Let the chain tell other facts from now on."""

@@ -143,10 +143,30 @@ async def test_keyboxes_writers_epochs_and_moderation_are_kept():
     )
     row = await tables.keybox(TRACK, 1)
     assert (row.digest, row.epoch, row.finality) == (b"\x32" * 32, 2, 2)
+    assert [(each.digest, each.epoch) for each in row.former] == [(b"\x31" * 32, 1)]
     assert await tables.keybox(TRACK, 2) is None
     assert [each.writer for each in (await tables.keybox_writers(TRACK)).rows] == [FRIEND]
     assert (await tables.binding_epoch(FAN), await tables.binding_epoch(ARTIST)) == (4, 0)
     assert (await tables.moderation_list()).digest == b"\x33" * 32
+
+
+async def test_the_last_eight_keyboxes_that_were_replaced_are_known_with_the_time_of_that():
+    tables = await indexed(
+        *(
+            [
+                (
+                    "TrackRegistry",
+                    "KeyboxAnchored",
+                    {"id": TRACK, "tier": 1, "digest": bytes((epoch,)) * 32, "epoch": epoch, "finality": 0},
+                )
+            ]
+            for epoch in range(1, 11)
+        )
+    )
+    row = await tables.keybox(TRACK, 1)
+    assert row.epoch == 10
+    assert [each.epoch for each in row.former] == [9, 8, 7, 6, 5, 4, 3, 2]
+    assert [each.replaced_s for each in row.former] == [time_of(epoch + 1) for epoch in range(9, 1, -1)]
 
 
 async def test_a_purchase_knows_token_and_fee_from_the_rows_before_it():
