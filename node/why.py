@@ -145,7 +145,7 @@ class Why:
             for sale in await self._sales(chain, number):
                 currency = await chain.currencies.of(Account(sale.token))
                 currencies[currency.symbol] = currency
-                payments.append(await _payment(chain, number, sale, currency, totals))
+                payments.append(await payment_facts(chain, number, sale, currency, totals))
         return {
             "licences": [each for number in ids for each in await self._licences(chain, number)],
             "payments": payments,
@@ -181,14 +181,14 @@ class Why:
         ]
 
 
-async def _payment(
+async def payment_facts(
     chain: Chain, number: bytes, sale: SaleRow, currency: Currency, totals: dict[tuple[str, str], int]
 ) -> dict[str, Any]:
     """Return a payment and who gets how much of it; add the shares to the totals."""
     from chain.amount import format_amount
 
     paid, fee = int.from_bytes(sale.paid), int.from_bytes(sale.fee)
-    splits = await chain.tables.splits(number, await _splits_hash(chain, number))
+    splits = await chain.tables.splits(number, sale.splits_hash)
     shares: list[tuple[str, int]] = [("dao", fee)] if fee else []
     shares += [
         (account_text(Account(part.account)), (paid - fee) * part.bps // _BPS)
@@ -212,15 +212,6 @@ async def _payment(
             for name, amount in shares
         ],
     }
-
-
-async def _splits_hash(chain: Chain, number: bytes) -> bytes:
-    """Return the splits that divide what came in: those of its time, if they never changed, else today's."""
-    accruals = await chain.tables.accruals(number)
-    if len(accruals) == 1:
-        return accruals[0].splits_hash
-    registered = await chain.tables.registration(number)
-    return bytes(32) if registered is None else registered.splits_hash
 
 
 def _paid(payments: Sequence[dict[str, Any]]) -> dict[str, int]:

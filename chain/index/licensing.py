@@ -147,6 +147,7 @@ class SaleRow:
         token: zero for the chain's coin.
         paid: base units of it, the fee included.
         fee: the DAO's part.
+        splits_hash: of the splits that divide the rest, those of its time.
         transaction: hash.
         block: where it is.
         sold_s: time of that block.
@@ -161,6 +162,7 @@ class SaleRow:
     token: Bytes20
     paid: Units
     fee: Units
+    splits_hash: Bytes32
     transaction: Bytes32
     block: U64
     sold_s: U64
@@ -266,6 +268,7 @@ def _purchased(event: Event, time_s: int) -> Sequence[Change]:
             token=token_in(others[0]),
             paid=units(said["paid"]),
             fee=units(fee_of(said["paid"], others[1])),
+            splits_hash=said["splitsHash"],
             transaction=event.log.transaction,
             block=block,
             sold_s=time_s,

@@ -24,6 +24,7 @@ from node.chain.purchase import Order, purchase
 from node.chain.service import ChainService
 from node.chain.spending import quote, submit
 from node.settings import ChainSettings, SpendSettings
+from node.why import payment_facts
 from storage.identity.owner import Owner
 from storage.identity.vault_file import KdfCost
 from storage.kv import MemoryKv
@@ -306,3 +307,28 @@ async def test_two_windows_that_asked_for_one_licence_pay_once_and_a_renewal_ask
     for _ in range(2):
         await market.do((await market.buys(thing, is_renewal=True)).drafts, market.buyer)
     assert market.units(market.buyer) == before - 6 * UNIT
+
+
+async def test_an_earlier_payment_is_divided_as_it_was_when_it_came_whatever_the_splits_are_now(market):
+    thing = await market.sell("seven", 10 * UNIT, 30 * 86_400)
+    await market.do((await market.buys(thing)).drafts, market.buyer)
+    half = sorted([SplitPart(market.artist, 5_000), SplitPart(market.mixer, 5_000)], key=lambda p: p.account)
+    await market.do([market.chain.selling.share(thing, half, title="seven")], market.artist)
+    await market.do((await market.buys(thing, is_renewal=True)).drafts, market.buyer)
+    sales = (await market.chain.tables.sales(thing)).rows
+    currency, totals = await market.chain.currencies.of(market.token), {}
+    shown = [await payment_facts(market.chain, thing, each, currency, totals) for each in sales]
+    net = 10 * UNIT - 10 * UNIT * 250 // 10_000
+    mixer = account_text(market.mixer)
+    parts = {share["units"] for each in shown for share in each["shares"] if share["to"] == mixer}
+    assert parts == {str(net // 10), str(net // 2)}
+    assert totals[currency.symbol, mixer] == net // 10 + net // 2
+    assert sum(totals.values()) == 20 * UNIT
+    for row in await market.chain.tables.accruals(thing):
+        shares = (await market.chain.tables.splits(thing, row.splits_hash)).parts
+        parts = [SplitPart(Account(each.account), each.bps) for each in shares]
+        await market.do([market.chain.selling.settle(thing, parts, market.token, title="7")], market.artist)
+    before = market.units(market.mixer)
+    owed = await market.chain.selling.owed(market.mixer, market.token)
+    await market.do([await market.chain.selling.withdraw(market.mixer, market.token, owed)], market.mixer)
+    assert market.units(market.mixer) - before >= net // 10 + net // 2
