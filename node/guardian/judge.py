@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
+import trio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from chain.key_facts import INCLUDED, Block, KeyFacts
@@ -56,6 +57,10 @@ LEASE_S = 30 * 86_400
 FOREVER_S = 2**64 - 1
 DELEGATE_X = 0
 _BUSY_S = 5
+ANSWER_S = 8.0
+"""For a whole answer; who asks waits three."""
+ANSWERS_MAX = 64
+"""At a time, over all peers; others wait their turn, and not for longer than an answer may take."""
 
 
 class Chain(Protocol):
@@ -149,6 +154,7 @@ class Judge:
         self._seen = seen
         self._former = former
         self._heard = Heard(clock=clock)
+        self._turns = trio.CapacityLimiter(ANSWERS_MAX)
         self._keyboxes: OrderedDict[bytes, bytes] = OrderedDict()
         self.counts: Counter[str] = Counter()
 
@@ -161,11 +167,7 @@ class Judge:
             origin: where it comes from, as far as rates are concerned.
         """
         try:
-            asked = decode_asked(message)
-            if isinstance(asked, Asked):
-                made, outcome = await self._status(asked, peer_key, origin), "status"
-            else:
-                made, outcome = await self._grant(asked, peer_key, origin), "granted"
+            made, outcome = await self._answer(message, peer_key, origin)
         except _RefusedError as err:
             outcome = err.code.name.lower()
             made = encode_refusal(err.code, self._clock.now_s(), err.retry_after_s)
@@ -175,6 +177,16 @@ class Judge:
         self.counts[outcome] += 1
         self._seen(outcome)
         return made
+
+    async def _answer(self, message: bytes, peer_key: bytes, origin: str) -> tuple[bytes, str]:
+        """Return an answer and its outcome in time: slow endpoints must not let requests pile up."""
+        with trio.move_on_after(ANSWER_S):
+            async with self._turns:
+                asked = decode_asked(message)
+                if isinstance(asked, Asked):
+                    return await self._status(asked, peer_key, origin), "status"
+                return await self._grant(asked, peer_key, origin), "granted"
+        raise _RefusedError(Code.CHAIN_UNAVAILABLE, _BUSY_S)
 
     async def _grant(self, asked: SignedRequest, peer_key: bytes, origin: str) -> bytes:
         body, chain = asked.body, self._usable_chain()

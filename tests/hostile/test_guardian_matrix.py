@@ -9,12 +9,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import trio
 
 from marina.codec import decode, encode
 from marina.ids import Account, derive_track_id
 from marina.secret import Secret
 from node.guardian.former import Former
-from node.guardian.judge import DEVICES_MAX
+from node.guardian.judge import ANSWER_S, ANSWERS_MAX, DEVICES_MAX
 from p2p.wire.key import Code, Grant, Refusal, StatusAnswer, StatusRequest, encode_status_request
 from storage.content.envelope import open_envelope
 from storage.content.guarded import guarded_keybox, scope_of
@@ -308,6 +309,26 @@ async def test_without_endpoints_that_agree_nothing_is_released_and_then_it_goes
     rig = KeyRig()
     rig.chain.fault = fault
     await refused(rig, rig.request(), Code.CHAIN_UNAVAILABLE)
+    rig.chain.fault = ""
+    assert isinstance(await rig.ask(rig.request()), Grant)
+
+
+async def test_endpoints_that_hang_cost_each_asker_seconds_and_requests_do_not_pile_up(autojump_clock):
+    rig = KeyRig()
+    rig.chain.fault = "hangs"
+    answers = []
+
+    async def ask():
+        answers.append(await rig.ask(rig.request()))
+
+    with trio.fail_after(ANSWER_S + 1):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3 * ANSWERS_MAX):
+                nursery.start_soon(ask)
+            await trio.sleep(1)
+            assert rig.judge._turns.borrowed_tokens == ANSWERS_MAX
+    assert {(each.code, each.retry_after_s > 0) for each in answers} == {(Code.CHAIN_UNAVAILABLE, True)}
+    assert rig.judge.counts["chain_unavailable"] == 3 * ANSWERS_MAX
     rig.chain.fault = ""
     assert isinstance(await rig.ask(rig.request()), Grant)
 

@@ -6,6 +6,8 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 
+import trio
+
 from chain.errors import ChainUnavailableError, EndpointsDisagreeError
 from chain.key_facts import Block, KeyFacts
 from marina.ids import Account, TrackId
@@ -21,7 +23,7 @@ class MemoryKeyChain:
         known: what it tells, by (track, account, tier).
         before: what it tells of these, up to a block.
         depth: how many blocks ``safe`` and ``finalized`` are behind, by finality policy.
-        fault: ``down``, ``disagree`` or empty.
+        fault: ``down``, ``disagree``, ``hangs`` or empty.
         wallets: signatures that contract accounts take, by account.
         reads: how often facts were asked for.
     """
@@ -53,6 +55,8 @@ class MemoryKeyChain:
     async def block(self, finality: int = 0, *, seen: int = 0) -> Block:
         """Return the newest block of a policy."""
         self._fail()
+        if self.fault == "hangs":
+            await trio.sleep_forever()
         return self.at(max(0, self.head - self.depth[finality]))
 
     async def facts(self, track_id: TrackId, account: Account, tier: int, block: Block) -> KeyFacts:
