@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from marina.cid import cid_text
 from marina.errors import MarinaError, NotPermittedError
 from marina.ids import Account, account_text, track_text
+from marina.schema import encode_record
 from node.chain.service import Chain, ChainService
 from node.fetch_ledger import FetchLedger
 from node.keys.cache import ReleasedKey
@@ -21,6 +22,7 @@ from node.library import Library, Target
 from node.naming import TIERS
 from p2p.peerkey import peer_of_key
 from storage.blocks.protocol import BlockStore
+from storage.content.keybox import parse_keybox
 from storage.content.track import Rendition, TrackManifest
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Why:
             "renditions": renditions,
             "keys": [each for each in keys if each is not None],
             "faults": await self._faults(track),
+            "frauds": await self._frauds(track),
             **money,
         }
 
@@ -128,6 +131,22 @@ class Why:
             for each in await self._evidence.all()
             if each.track_id == track.track_id
         ]
+
+    async def _frauds(self, track: TrackManifest) -> list[dict[str, Any]]:
+        """Return proofs that keyboxes of the track are false, for others to check."""
+        found = []
+        for proof in await self._evidence.frauds():
+            box = parse_keybox(proof.keybox)
+            if box.track_id == track.track_id:
+                found.append(
+                    {
+                        "tier": TIERS.get(box.tier, str(box.tier)),
+                        "seen_s": proof.seen_s,
+                        "digest": "0x" + proof.digest.hex(),
+                        "proof": encode_record(proof).hex(),
+                    }
+                )
+        return found
 
     async def _money(self, target: Target, track: TrackManifest) -> dict[str, Any]:
         """Return licences and payments of this account for the track or its release."""

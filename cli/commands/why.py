@@ -27,6 +27,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         + ("; the proof is kept" if each["proven"] else "")
         for each in facts["faults"]
     ]
+    lines += [
+        f"the artist's keybox of the {each['tier']} tier is false; the proof is kept (--json prints it)"
+        for each in facts["frauds"]
+    ]
     lines += _paid(facts)
     console.result(facts, lines)
     return 0

@@ -22,6 +22,7 @@ from marina.errors import MalformedError, NetworkError, NotPermittedError
 from marina.secret import Secret
 from node.keys.asking import DELEGATE_X, Asked, Asker, BadAnswer, Holder, Released
 from node.keys.evidence import Evidence
+from node.keys.fraud import fraud_of
 from p2p.wire.key import Code, Refusal
 from storage.content.guarded import FraudError, join_key
 from storage.content.keybox import Keybox
@@ -141,6 +142,7 @@ class Collector:
                 request=asked.message, answer=answer, eph_key=asked.eph_key, is_signed=bad.is_signed,
             )  # fmt: skip
         if work.fraud is not None:
+            await self._evidence.keep_fraud(fraud_of(box, work.chosen, self._clock.now_s()))
             raise work.fraud
         if work.key is None:
             raise work.failure()
@@ -288,11 +290,15 @@ class _Work:
     def _join(self) -> None:
         if len(self._shares) < self._box.k:
             return
-        chosen = {x: each.secret for x, each in list(self._shares.items())[: self._box.k]}
         try:
-            self.key = join_key(self._box, self._name, chosen)
+            self.key = join_key(self._box, self._name, self.chosen)
         except FraudError as err:
             self.fraud = err
+
+    @property
+    def chosen(self) -> dict[int, Secret[bytes]]:
+        """The shares that make the key, by x: the first that came."""
+        return {x: each.secret for x, each in list(self._shares.items())[: self._box.k]}
 
     def collected(self, key: Secret[bytes]) -> Collected:
         """Return the result."""

@@ -16,6 +16,7 @@ from marina.clock import Clock
 from marina.errors import MalformedError, MarinaError
 from marina.ids import TrackId
 from marina.schema import U8, U64, Bytes32, Size, decode_record, encode_record, record
+from node.keys.fraud import KeyFraud
 from storage.keyring import Scope
 from storage.private import PrivateStore
 
@@ -24,8 +25,10 @@ FAULTS_MAX = 64
 _MESSAGE_BYTES_MAX = 17 * 1024
 _ANSWER_BYTES_MAX = 16 * 1024
 _RECORD_BYTES_MAX = 40 * 1024
-_LIST = b"faults"
 _PREFIX = b"fault\x00"
+_LISTS = {True: b"faults-signed", False: b"faults"}
+"""Lists of their own: what anybody can cause must not push out what proves something."""
+_FRAUDS, _FRAUD_PREFIX = b"frauds", b"fraud\x00"
 
 
 @record("marina/guardian-fault/1")
@@ -63,7 +66,7 @@ class _Names:
 
 
 class Evidence:
-    """The last faults of guardians, at most 64."""
+    """The last faults of guardians, at most 64 that prove it and 64 others, and false keyboxes of artists."""
 
     def __init__(self, *, private: PrivateStore, clock: Clock) -> None:
         self._private = private
@@ -81,37 +84,53 @@ class Evidence:
         eph_key: bytes,
         is_signed: bool,
     ) -> None:
-        """Write a fault down; the oldest gives way. What the disk refuses is only logged."""
+        """Write a fault down; the oldest of its kind gives way. What the disk refuses is only logged."""
         fault = GuardianFault(
             holder, track_id, tier, why[:300], is_signed, request, answer[:_ANSWER_BYTES_MAX], eph_key,
             self._clock.now_s(),
         )  # fmt: skip
-        data = encode_record(fault)
         name = hashlib.sha256(holder + track_id + bytes((tier, is_signed)) + why.encode()).digest()
-        try:
-            names = [each for each in await self._names() if each != name]
-            names.append(name)
-            for gone in names[:-FAULTS_MAX]:
-                await self._private.delete(Scope.CONTENT_KEYS, _PREFIX + gone)
-            await self._private.put(Scope.CONTENT_KEYS, _PREFIX + name, data)
-            listed = encode_record(_Names(tuple(names[-FAULTS_MAX:])))
-            await self._private.put(Scope.CONTENT_KEYS, _LIST, listed)
-        except MarinaError as err:
-            log.warning("a guardian's fault could not be kept: %s", err)
+        await self._keep(_LISTS[is_signed], _PREFIX, name, encode_record(fault))
+
+    async def keep_fraud(self, proof: KeyFraud) -> None:
+        """Write down that a keybox is false; as ``keep``."""
+        await self._keep(_FRAUDS, _FRAUD_PREFIX, proof.digest, encode_record(proof))
 
     async def all(self) -> list[GuardianFault]:
         """Return the faults, the newest first; VaultLockedError while the vault is locked."""
-        found: list[GuardianFault] = []
-        for name in reversed(await self._names()):
-            data = await self._private.get(Scope.CONTENT_KEYS, _PREFIX + name)
-            if data is not None:
-                found.append(decode_record(GuardianFault, data, limit_bytes=_RECORD_BYTES_MAX))
-        return found
+        kept = [each for names in _LISTS.values() for each in await self._kept(names, _PREFIX)]
+        found = [decode_record(GuardianFault, each, limit_bytes=_RECORD_BYTES_MAX) for each in kept]
+        return sorted(found, key=lambda each: -each.seen_s)
 
-    async def _names(self) -> tuple[bytes, ...]:
-        data = await self._private.get(Scope.CONTENT_KEYS, _LIST)
+    async def frauds(self) -> list[KeyFraud]:
+        """Return the proofs that keyboxes are false, the newest first; VaultLockedError as for ``all``."""
+        kept = await self._kept(_FRAUDS, _FRAUD_PREFIX)
+        return [decode_record(KeyFraud, each, limit_bytes=_RECORD_BYTES_MAX) for each in kept]
+
+    async def _keep(self, names: bytes, prefix: bytes, name: bytes, data: bytes) -> None:
+        try:
+            listed = [each for each in await self._names(names) if each != name]
+            listed.append(name)
+            for gone in listed[:-FAULTS_MAX]:
+                await self._private.delete(Scope.CONTENT_KEYS, prefix + gone)
+            await self._private.put(Scope.CONTENT_KEYS, prefix + name, data)
+            await self._private.put(
+                Scope.CONTENT_KEYS, names, encode_record(_Names(tuple(listed[-FAULTS_MAX:])))
+            )
+        except MarinaError as err:
+            log.warning("evidence against a guardian or artist could not be kept: %s", err)
+
+    async def _kept(self, names: bytes, prefix: bytes) -> list[bytes]:
+        found = [
+            await self._private.get(Scope.CONTENT_KEYS, prefix + name)
+            for name in reversed(await self._names(names))
+        ]
+        return [each for each in found if each is not None]
+
+    async def _names(self, names: bytes) -> tuple[bytes, ...]:
+        data = await self._private.get(Scope.CONTENT_KEYS, names)
         try:
             return () if data is None else decode_record(_Names, data).names
         except MalformedError as err:
-            log.warning("the list of guardians' faults is begun anew: %s", err)
+            log.warning("a list of evidence is begun anew: %s", err)
             return ()

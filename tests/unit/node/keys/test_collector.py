@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from marina.errors import NotPermittedError
 from marina.secret import Secret
 from node.keys.collector import Collector, TooFewAnswersError
 from node.keys.evidence import Evidence
+from node.keys.fraud import fraud_of, proves_fraud
 from node.keys.quorum import QuorumCheck
 from p2p.wire.key import Code, decode_answer, decode_asked
 from storage.content.guarded import FraudError
@@ -216,8 +218,25 @@ async def test_shares_that_fit_and_do_not_make_the_key_are_the_artists_fraud(
     party, collector, autojump_clock
 ):
     line = party(*["honest"] * 3)
+    box = line.box(key=Secret(b"x" * 32))
+    made, evidence = collector(line)
     with pytest.raises(FraudError):
-        await collector(line)[0].collect(line.box(key=Secret(b"x" * 32)), NAME, licence_block=7)
+        await made.collect(box, NAME, licence_block=7)
+    (proof,) = await evidence.frauds()
+    assert proof.digest == box.cid[-32:], "as the chain anchors it"
+    assert proves_fraud(proof, NAME)
+    wounded = replace(proof, shares=(replace(proof.shares[0], share=bytes(32)), *proof.shares[1:]))
+    assert not proves_fraud(wounded, NAME), "a share that the keybox does not commit to proves nothing"
+    assert not proves_fraud(replace(proof, shares=proof.shares[1:]), NAME), "too few shares"
+    assert not proves_fraud(replace(proof, keybox=b"rubbish"), NAME)
+
+
+async def test_an_honest_keybox_is_no_fraud_whatever_shares_are_shown(party, collector, autojump_clock):
+    line = party(*["honest"] * 3)
+    box = line.box()
+    await collector(line)[0].collect(box, NAME, licence_block=7)
+    shares = {each.x: Secret(bytes([each.x]) * 32) for each in box.shares}
+    assert not proves_fraud(fraud_of(box, shares, 1), NAME)
 
 
 async def test_with_guardians_up_four_days_of_five_nearly_every_release_succeeds(

@@ -8,9 +8,9 @@ from storage.errors import DiskFullError
 from tests.support.guardians import TRACK
 
 
-async def keep(evidence, number, why="it lied"):
+async def keep(evidence, number, why="it lied", *, is_signed=True):
     await evidence.keep(
-        bytes([number]) * 32, TRACK, 1, why, request=b"r", answer=b"a", eph_key=bytes(32), is_signed=True
+        bytes([number]) * 32, TRACK, 1, why, request=b"r", answer=b"a", eph_key=bytes(32), is_signed=is_signed
     )
 
 
@@ -24,6 +24,17 @@ async def test_the_newest_faults_are_kept_and_the_same_one_once(private):
     assert len(found) == FAULTS_MAX
     assert found[0].holder == bytes([5 + FAULTS_MAX]) * 32
     assert bytes(32) not in {each.holder for each in found}, "the oldest gave way"
+
+
+async def test_what_proves_nothing_pushes_out_nothing_that_does(private):
+    evidence = Evidence(private=private, clock=ManualClock())
+    for number in range(10):
+        await keep(evidence, number)
+    for number in range(2 * FAULTS_MAX):
+        await keep(evidence, number, is_signed=False)
+    found = await evidence.all()
+    assert sorted(each.holder[0] for each in found if each.is_signed) == list(range(10))
+    assert len(found) == 10 + FAULTS_MAX
 
 
 async def test_a_restart_forgets_nothing(private):
