@@ -192,6 +192,7 @@ class _Daemon:
             await nursery.start(services.guardian.run)
             await nursery.start(services.moderation.run)
             await nursery.start(services.selling.watch.run)
+            await nursery.start(services.copies.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
             yield

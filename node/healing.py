@@ -30,7 +30,7 @@ class ReleaseHealer:
 
         Afterwards ``Repo.verify`` knows which segments are missing, and finds what is still not here.
         """
-        for cid in await self._kept():
+        for cid in await self.kept():
             try:
                 await self._restore(await self._library.exact_version(cid))
             except MarinaError as err:
@@ -46,7 +46,7 @@ class ReleaseHealer:
                     await self._blocks.declare(each.layout)
         await self._library.fetch_keyboxes(target)
 
-    async def _kept(self) -> list[Cid]:
+    async def kept(self) -> list[Cid]:
         """Return the releases that are kept whole, by the catalogue and by the manifests that are here."""
         found: dict[Cid, None] = {}
         cursor: str | None = None

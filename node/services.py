@@ -34,6 +34,7 @@ from node.playback import Playback
 from node.providers import SwarmProviders
 from node.replication import Keeper, Replication, identity_of
 from node.selling.build import Selling, build_selling
+from node.selling.copies import KeyboxCopies
 from node.settings import Settings
 from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
@@ -108,6 +109,7 @@ class Services:
     assurer: Assurer
     why: Why
     selling: Selling
+    copies: KeyboxCopies
     search: SwarmSearch
     search_server: SearchServer
     discovery: Discovery
@@ -187,7 +189,10 @@ def build_services(
         owner=owner, chain=chain, private=private, store=store, library=library, block=releases.block,
         host=host, swarm=swarm, finder=discovery.finder, clock=clock,
     )  # fmt: skip
-    shared = SharedBlocks(blocks=blocks, pins=blocks.pins, fetch=releases.block, announce=discovery.provides)
+    shared = SharedBlocks(
+        blocks=blocks, pins=blocks.pins, fetch=releases.block, announce=discovery.provides, clock=clock
+    )
+    healer = ReleaseHealer(blocks=blocks, catalog=catalog, library=library)
     return Services(
         home=home,
         settings=settings,
@@ -213,7 +218,7 @@ def build_services(
         block_server=BlockServer(source=blocks, clock=clock, is_denied=is_denied),
         releases=releases,
         library=library,
-        healer=ReleaseHealer(blocks=blocks, catalog=catalog, library=library),
+        healer=healer,
         names=BlockNames(blocks=blocks, swarm=swarm),
         providers=providers,
         downloads=downloads,
@@ -257,6 +262,15 @@ def build_services(
             journal=PaidJournal(store, random=secrets.token_bytes),
             publish=shared.publish,
             clock=clock,
+        ),
+        copies=KeyboxCopies(
+            kept=healer.kept,
+            version=library.exact_version,
+            anchored=chain.index,
+            has=blocks.has,
+            fetch=releases.block,
+            hold=shared.lease,
+            announce=discovery.provides,
         ),
         search=SwarmSearch(host=host, library=library, swarm=swarm),
         search_server=SearchServer(

@@ -210,6 +210,10 @@ class ChainService:
         if self._chain is not None:
             await self._chain.indexer.reached(block, timeout_s=timeout_s)
 
+    def index(self) -> ChainTables | None:
+        """Return what the index says; None while no contracts are known."""
+        return None if self._chain is None else self._chain.tables
+
     def name_of(self, address: Account | None) -> str | None:
         """Return which of Marina's contracts has an address."""
         if address is None or self._chain is None:

@@ -1,4 +1,4 @@
-"""Small blocks that the DAO names by their CIDs: the texts of proposals and moderation lists."""
+"""Small blocks that the chain names by their CIDs: texts of proposals, moderation lists, keyboxes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from marina.cid import Cid, cid_text
+from marina.clock import Clock
 from marina.errors import NotFoundError, NotPermittedError
 from storage.blocks.protocol import BlockStore
 from storage.pins import Pins
 from storage.retention import Retention
 
 log = logging.getLogger("marina.node.chain")
+
+_LEASE_S = 30 * 86_400
 
 Fetch = Callable[[Cid, Cid], Awaitable[bytes]]
 """Brings the block of the second CID from this node or from peers that provide the first."""
@@ -21,7 +24,10 @@ Announce = Callable[[Sequence[Cid]], Awaitable[None]]
 class SharedBlocks:
     """Keeps such blocks and brings those of others."""
 
-    def __init__(self, *, blocks: BlockStore, pins: Pins, fetch: Fetch, announce: Announce) -> None:
+    def __init__(
+        self, *, blocks: BlockStore, pins: Pins, fetch: Fetch, announce: Announce, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._blocks = blocks
         self._pins = pins
         self._fetch = fetch
@@ -66,6 +72,10 @@ class SharedBlocks:
     async def hold(self, cid: Cid) -> None:
         """Keep a block of others until ``release``."""
         await self._pins.pin([cid], Retention.PINNED)
+
+    async def lease(self, cid: Cid) -> None:
+        """Keep a block of others for a month."""
+        await self._pins.pin([cid], Retention.PLEDGED, until_s=self._clock.now_s() + _LEASE_S)
 
     async def release(self, cid: Cid) -> None:
         """Let a held block go when room is needed."""

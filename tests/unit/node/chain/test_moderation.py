@@ -81,7 +81,9 @@ class World:
             await trio.lowlevel.checkpoint()
             self.announced += cids
 
-        shared = SharedBlocks(blocks=self.blocks, pins=self.pins, fetch=fetch, announce=announce)
+        shared = SharedBlocks(
+            blocks=self.blocks, pins=self.pins, fetch=fetch, announce=announce, clock=ManualClock()
+        )
         moderation = Moderation(
             source=self.dao,
             denylist=denylist,
