@@ -6,8 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from tests.support.bonded import bonded_hosts
 from tests.support.chains import dev_chain
 from tests.support.daemons import Daemon, daemons, music
@@ -23,7 +21,6 @@ def hear(node: Daemon, track: str, folder: Path) -> list[str]:
     return list(key["guardians"])
 
 
-@pytest.mark.slow
 def test_a_delegate_sells_on_and_finds_new_guardians_when_the_artist_is_gone(tmp_path: Path) -> None:
     with (
         dev_chain(tmp_path) as chain,

@@ -98,7 +98,10 @@ def test_a_track_that_is_sold_is_heard_after_it_was_bought(stage: Stage, tmp_pat
     assert refused.code == 6, refused
     for words in ("0.5 DEV", f"marina buy {track}", "--preview"):
         assert words in refused.error
-    assert not (tmp_path / "no.wav").exists()
+    saved = tmp_path / "no.opus"
+    kept = stage.listener.try_run("get", track, "--quality", "high", "--save", str(saved))
+    assert kept.code == 6, kept
+    assert not list(tmp_path.iterdir()), "not one byte of it, nor half a file"
 
     bought = stage.listener.run("buy", track, "--yes")
     assert bought["transactions"][0]["status"] == "confirmed"
