@@ -1,4 +1,4 @@
-"""What a guardian believes: a real chain at one block on which endpoints agree, re-organised, lied about."""
+"""What guardians and listeners believe: a real chain on which endpoints agree, re-organised, lied about."""
 
 from __future__ import annotations
 
@@ -16,22 +16,33 @@ from chain.errors import ChainUnavailableError, EndpointsDisagreeError
 from chain.index.handlers import make_indexer, open_index
 from chain.key_facts import FINALIZED, INCLUDED, SAFE, KeyChain
 from chain.profiles import PROFILES
+from chain.right import listening_rights
 from chain.rpc import RpcConfig, RpcPool
 from chain.tables import ChainTables
 from marina.clock import ManualClock
-from marina.errors import NetworkError
+from marina.errors import LicenceNeededError, NetworkError
 from marina.ids import Account, TrackId
 from node.guardian.former import former_keybox
 from node.guardian.judge import Judge
 from node.guardian.release_log import ReleaseLog
 from node.guardian.watch import ReorgWatch
+from node.keys.asking import Asker
+from node.keys.cache import KeyCache
+from node.keys.collector import Collector
+from node.keys.evidence import Evidence
+from node.keys.high_water import HighWater
+from node.keys.keyring import Artist, Keyring
 from p2p.wire.key import Code, Grant, KeyRequest, Refusal, decode_answer, encode_request
 from storage.content.guarded import guarded_keybox
 from storage.content.keys import KeyName, key_commitment
-from storage.kv import MemoryKv
+from storage.content.segments import CipherRun
+from storage.kv import MemoryKv, Table
+from storage.private import PrivateStore
 from tests.support.anvil import RefusedError, anvil
 from tests.support.guardians import KEY
 from tests.support.key_rig import EPHEMERAL, Home, KeyRig, digest_of
+from tests.support.listening import Sealed
+from tests.support.vaults import OpenVault
 from tests.support.wire import Refused, Wire
 
 PRICE = 5
@@ -70,7 +81,7 @@ class Sale:
         self.node = node
         self.clock = ManualClock(int(node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16))
         artist = self.artist = node.accounts[1]
-        salt = os.urandom(32)
+        salt = self.salt = os.urandom(32)
         (number,) = node.read("TrackRegistry", "idOf", bytes(artist), salt)
         self.track = TrackId(number)
         self.rig = KeyRig()  # its device and account
@@ -153,6 +164,55 @@ class Sale:
 
     async def end(self):
         await self.pool.aclose()
+
+
+class Listener:
+    """The buyer's keyring over the same chain, with the sale's guardian as the one it asks."""
+
+    account: Account
+    look_every_s = 1.0
+    chain_id = 31337
+
+    def __init__(self, sale, private):
+        self.sale = sale
+        self.account = sale.rig.owner
+        self.registry = sale.node.contracts.registry
+        name = KeyName(sale.track, 1, 0)
+        sealed = Sealed(b"sound" * 1000).manifest()
+        run = CipherRun(sale.track, 1, 0, 1, os.urandom(32))
+        self.rendition = replace(sealed.renditions[0], run=run, kc=key_commitment(KEY, name))
+        self.track = replace(sealed, account=sale.artist, salt=sale.salt, renditions=(self.rendition,))
+        self.asked = 0
+        evidence = Evidence(private=private, clock=sale.clock)
+        asker = Asker(self.account, sale.rig.device, lambda: sale.rig.bound(now_s=sale.clock.now_s()))
+        self.keyring = Keyring(
+            artist=Artist(Account(b"n" * 20), lambda: KEY), rights=self, cache=KeyCache(private=private),
+            releasing=Collector(line=self, asker=asker, evidence=evidence, clock=sale.clock, rng=Random(1)),
+            block=self.block, high_water=HighWater(table=Table(MemoryKv(), "high"), clock=sale.clock),
+            clock=sale.clock,
+        )  # fmt: skip
+
+    async def of(self, tiers):
+        return await listening_rights(
+            self.sale.pool, self.sale.node.contracts, account=self.account, tiers=tiers
+        )
+
+    async def price(self, _track):
+        return None
+
+    async def block(self, _root, _cid):
+        return self.sale.box.to_bytes()
+
+    def is_near(self, _peer_key):
+        return True
+
+    async def ask(self, _peer_key, message, *, timeout_s):
+        self.asked += 1
+        with trio.fail_after(timeout_s):
+            return await self.sale.judge.answer(message, self.sale.rig.device.public_key, "")
+
+    async def lease(self, **options):
+        return await self.keyring.lease(self.track, self.rendition, **options)
 
 
 @pytest.fixture
@@ -447,3 +507,33 @@ async def test_an_endpoint_that_answers_something_else_is_no_chain(node):
     with pytest.raises(NetworkError):
         await sale.facts(account=Account(b"\x01" * 20))
     await sale.end()
+
+
+@pytest.mark.parametrize("depth", [1, 7, 64])
+async def test_a_listener_whose_purchase_is_re_organised_away_stops_and_goes_on_when_it_is_back(
+    node, sale, tmp_path, depth
+):
+    private = PrivateStore(kv=MemoryKv(), deks_path=tmp_path / "deks.bin", masters=OpenVault())
+    await private.unlock()
+    listener = Listener(sale, private)
+    sale.mine(1)
+    before = node.rpc("evm_snapshot")
+    with pytest.raises(LicenceNeededError):
+        await listener.lease()
+    sale.buy()
+    sale.mine(depth)
+    running = await listener.lease()
+    assert (running.key, listener.asked) == (KEY, 1)
+    assert (await listener.keyring.look_again([running]))[0].key == KEY
+    node.rpc("evm_revert", before)
+    node.rpc("evm_increaseTime", 7)
+    sale.mine(depth + 2)
+    assert await listener.keyring.look_again([running]) == [None], "what runs is ended"
+    for options in ({}, {"is_offline": True}):
+        with pytest.raises(LicenceNeededError):
+            await listener.lease(**options)
+    sale.buy()  # the same payment, in a block of the branch that stayed
+    sale.mine(depth)
+    again = await listener.lease()
+    assert (again.key, listener.asked) == (KEY, 1), "no guardian is asked for what was released already"
+    assert (await listener.lease(is_offline=True)).key == KEY
