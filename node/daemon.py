@@ -288,9 +288,11 @@ async def _infrastructure(services: Services) -> AsyncIterator[None]:
 async def _network(services: Services) -> AsyncIterator[None]:
     services.chunk_server.attach(services.host)
     services.block_server.attach(services.host)
+    services.bitswap.attach(services.host)
     async with trio.open_nursery() as nursery:
         await nursery.start(services.bans.run)
         await nursery.start(services.host.run)
+        await nursery.start(services.bitswap.run)
         yield
         with trio.move_on_after(0.5):
             await services.chunk_client.close()

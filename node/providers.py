@@ -10,9 +10,14 @@ from typing import Protocol
 
 from marina.cid import Cid
 from marina.ids import PeerId
+from node.bitswap_segments import BitswapSegments
+from p2p.bitswap import messages as bitswap_messages
+from p2p.bitswap.client import BitswapClient
 from p2p.chunk.client import ChunkClient, ChunkSession, Want
+from p2p.errors import StreamRefusedError
 from p2p.host import Host
-from p2p.wire.chunk import INDICES_MAX, Status
+from p2p.peer_blocks import is_foreign
+from p2p.wire.chunk import INDICES_MAX, PROTOCOL, Status
 from storage.content.layout import RenditionLayout
 from streaming.providers import Delivery, Outcome, ProviderSession
 
@@ -40,6 +45,7 @@ class SwarmProviders:
         *,
         host: Host,
         client: ChunkClient,
+        bitswap: BitswapClient,
         finder: PeerFinder,
         release_of: Callable[[Cid], Cid | None],
     ) -> None:
@@ -48,11 +54,13 @@ class SwarmProviders:
         Args:
             host: dials.
             client: speaks the chunk protocol.
+            bitswap: speaks to peers that are no Marina nodes.
             finder: names peers.
             release_of: the release that a rendition belongs to, whose providers also count.
         """
         self._host = host
         self._client = client
+        self._bitswap = bitswap
         self._finder = finder
         self._release_of = release_of
 
@@ -64,15 +72,23 @@ class SwarmProviders:
                 async for peer, addresses in candidates:
                     if peer not in seen and peer != self._host.peer_id and not self._host.is_banned(peer):
                         seen.add(peer)
-                        yield SwarmProvider(self._host, self._client, peer, addresses)
+                        yield SwarmProvider(self._host, self._client, self._bitswap, peer, addresses)
 
 
 class SwarmProvider:
     """One peer."""
 
-    def __init__(self, host: Host, client: ChunkClient, peer: PeerId, addresses: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        client: ChunkClient,
+        bitswap: BitswapClient,
+        peer: PeerId,
+        addresses: tuple[str, ...],
+    ) -> None:
         self._host = host
         self._client = client
+        self._bitswap = bitswap
         self._peer = peer
         self._addresses = addresses
 
@@ -83,14 +99,23 @@ class SwarmProvider:
 
     @asynccontextmanager
     async def session(self, layout: RenditionLayout) -> AsyncIterator[ProviderSession]:
-        """Dial if need be and open a session.
+        """Dial if need be and open a session, over bitswap with a peer that is no Marina node.
 
         Raises:
             P2PError: it cannot be reached or refuses.
         """
         await self._host.dial(self._peer, self._addresses)
-        async with self._client.session(self._peer) as session:
-            yield _Session(self._host, session, layout, self._client.in_flight_max)
+        other = BitswapSegments(host=self._host, client=self._bitswap, peer=self._peer, layout=layout)
+        async with other.open():
+            if is_foreign(self._host, self._peer, PROTOCOL):
+                yield other
+                return
+            async with self._client.session(self._peer) as session:
+                own = _Session(self._host, session, layout, self._client.in_flight_max)
+                yield _Either(own, other, self._speaks_bitswap)
+
+    def _speaks_bitswap(self) -> bool:
+        return bitswap_messages.PROTOCOL in self._host.protocols_of(self._peer)
 
     def report_corrupt(self) -> None:
         """Ban it for a day: it served bytes that it cannot have checked."""
@@ -147,3 +172,44 @@ class _Session:
 
     def _want(self, index: int) -> Want:
         return Want(index, self._plan.ciphertext(index).length)
+
+
+class _Either:
+    """Marina's own session, until it turns out that the peer speaks bitswap only.
+
+    The first request travels with the negotiation of its stream, so a refusal comes with the first answer.
+    """
+
+    def __init__(self, own: _Session, other: BitswapSegments, speaks_bitswap: Callable[[], bool]) -> None:
+        self._used: ProviderSession = own
+        self._other = other
+        self._speaks_bitswap = speaks_bitswap
+        self._unanswered: deque[int] = deque()
+
+    @property
+    def outstanding(self) -> int:
+        """Wants without an answer."""
+        return self._used.outstanding
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that came."""
+        return self._used.received_bytes
+
+    async def want(self, indices: Sequence[int]) -> None:
+        """Ask for segments."""
+        self._unanswered.extend(indices)
+        await self._used.want(indices)
+
+    async def next(self) -> Delivery:
+        """Return the oldest answer."""
+        try:
+            answer = await self._used.next()
+        except StreamRefusedError:
+            if self._used is self._other or not self._speaks_bitswap():
+                raise
+            self._used = self._other
+            await self._other.want(tuple(self._unanswered))
+            answer = await self._other.next()
+        self._unanswered.popleft()
+        return answer

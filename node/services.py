@@ -40,13 +40,17 @@ from node.swarm import Swarm
 from node.swarm_search import SwarmSearch, local_hits
 from node.why import Why
 from p2p.bans import BanKeeper
+from p2p.bitswap.client import BitswapClient
+from p2p.bitswap.exchange import Bitswap
+from p2p.bitswap.server import BitswapServer
 from p2p.block_exchange import BlockClient, BlockServer
-from p2p.chunk.client import ChunkClient
-from p2p.chunk.server import ChunkServer
+from p2p.chunk.client import ChunkClient, download_pacer
+from p2p.chunk.server import ChunkServer, upload_pacer
 from p2p.config import ChunkConfig, HostConfig
 from p2p.denylist import Denylist
 from p2p.host import Host
 from p2p.metrics import P2PMetrics
+from p2p.peer_blocks import PeerBlocks
 from p2p.releases import ReleaseFetcher
 from p2p.search.server import SearchServer
 from storage.audio.sandbox import AudioSandbox, SandboxSettings
@@ -96,6 +100,7 @@ class Services:
     chunk_client: ChunkClient
     chunk_server: ChunkServer
     block_server: BlockServer
+    bitswap: Bitswap
     releases: ReleaseFetcher
     library: Library
     healer: ReleaseHealer
@@ -156,7 +161,8 @@ def build_services(
         registry=registry,
     )  # fmt: skip
     swarm = Swarm(host=host, anchors=discovery.anchors, finder=discovery.finder)
-    client = ChunkClient(host=host, clock=clock, config=chunk_config, metrics=metrics)
+    upload, download = upload_pacer(chunk_config, clock), download_pacer(chunk_config, clock)
+    client = ChunkClient(host=host, clock=clock, config=chunk_config, metrics=metrics, pacer=download)
 
     def is_denied(cid: Cid) -> bool:
         release_cid, release_id, account = swarm.owner_of(cid)
@@ -168,12 +174,16 @@ def build_services(
     def corrupt(peer: PeerId, what: str) -> None:
         host.supervisor.corrupt(peer, "block", what)
 
-    releases = ReleaseFetcher(blocks=blocks, client=BlockClient(host=host), peers=swarm, corrupt=corrupt)
+    bitswap = BitswapClient(host=host)
+    peer_blocks = PeerBlocks(host=host, blocks=BlockClient(host=host), bitswap=bitswap)
+    releases = ReleaseFetcher(blocks=blocks, client=peer_blocks, peers=swarm, corrupt=corrupt)
     library = Library(
         catalog=catalog, index=index, blocks=blocks, fetcher=releases, swarm=swarm, clock=clock,
         account=owner.account,
     )  # fmt: skip
-    providers = SwarmProviders(host=host, client=client, finder=swarm, release_of=swarm.release_of)
+    providers = SwarmProviders(
+        host=host, client=client, bitswap=bitswap, finder=swarm, release_of=swarm.release_of
+    )
     private = PrivateStore(kv=store, deks_path=home.deks, masters=owner.vault)
     ledger = FetchLedger(private=private, clock=clock)
     downloads = Downloads(blocks=blocks, source=providers, lease=blocks.pins.lease, watching=ledger.watching)
@@ -213,9 +223,26 @@ def build_services(
         swarm=swarm,
         chunk_client=client,
         chunk_server=ChunkServer(
-            source=blocks, clock=clock, is_denied=is_denied, config=chunk_config, metrics=metrics
+            source=blocks,
+            clock=clock,
+            is_denied=is_denied,
+            config=chunk_config,
+            metrics=metrics,
+            pacer=upload,
         ),
         block_server=BlockServer(source=blocks, clock=clock, is_denied=is_denied),
+        bitswap=Bitswap(
+            server=BitswapServer(
+                host=host,
+                source=blocks,
+                clock=clock,
+                is_denied=is_denied,
+                pacer=upload,
+            ),
+            client=bitswap,
+            clock=clock,
+            pacer=download,
+        ),
         releases=releases,
         library=library,
         healer=healer,

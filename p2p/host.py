@@ -16,6 +16,7 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
+from libp2p.peer.peerstore import PeerStoreError
 from libp2p.protocol_muxer.exceptions import MultiselectClientError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from multiaddr import Multiaddr
@@ -143,6 +144,13 @@ class Host:
         """Return the last round trip measured to a connected peer; None while unknown."""
         connection = self._swarm.connection_to(peer)
         return (connection.muxed_conn.rtt() or None) if connection is not None else None
+
+    def protocols_of(self, peer: PeerId) -> frozenset[str]:
+        """Return what a peer says that it speaks; nothing while it has not identified itself."""
+        try:
+            return frozenset(map(str, self._raw.get_peerstore().get_protocols(to_libp2p(peer))))
+        except PeerStoreError:
+            return frozenset()
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerEvent]]:

@@ -288,7 +288,7 @@ class Dht:
         for _ in range(_IDENTIFY_POLLS):
             if not self._host.is_connected(peer):
                 return
-            protocols = self._protocols_of(identity)
+            protocols = self._host.protocols_of(peer)
             if protocols:
                 break
             await trio.sleep(_IDENTIFY_POLL_S)
@@ -296,12 +296,6 @@ class Dht:
             return
         if str(PROTOCOL) in protocols and await self._kad.routing_table.add_peer(identity):
             self._table_grew.set()
-
-    def _protocols_of(self, peer: ID) -> list[str]:
-        try:
-            return list(self._host.raw.get_peerstore().get_protocols(peer))
-        except PeerStoreError:
-            return []
 
     async def _look_around(self) -> None:
         """Look up this node's own id when the table has grown: that fills the nearest buckets."""

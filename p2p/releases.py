@@ -11,7 +11,6 @@ from typing import Protocol
 from marina.cid import Cid
 from marina.errors import DamagedError, MalformedError, NetworkError, NotFoundError
 from marina.ids import PeerId
-from p2p.block_exchange import BlockClient
 from p2p.errors import PeerMisbehavedError
 from storage.blocks.protocol import BlockStore
 from storage.content.release import SignedRelease, open_release
@@ -27,6 +26,18 @@ class Peers(Protocol):
 
     def connected_providers(self, cid: Cid) -> AsyncGenerator[PeerId, None]:
         """Yield peers, connected by now, likeliest first, each once; closed by the caller."""
+        ...
+
+
+class BlockFetcher(Protocol):
+    """Fetches blocks from a connected peer."""
+
+    async def fetch(self, peer: PeerId, cids: Sequence[Cid], *, timeout_s: float) -> dict[Cid, bytes]:
+        """Return the verified blocks that it has, of those asked for."""
+        ...
+
+    async def close(self) -> None:
+        """Give back the streams to peers."""
         ...
 
 
@@ -50,7 +61,7 @@ class ReleaseFetcher:
         self,
         *,
         blocks: BlockStore,
-        client: BlockClient,
+        client: BlockFetcher,
         peers: Peers,
         corrupt: Callable[[PeerId, str], None],
     ) -> None:

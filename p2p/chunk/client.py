@@ -208,15 +208,12 @@ class ChunkClient:
         clock: Clock,
         config: ChunkConfig | None = None,
         metrics: P2PMetrics | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         self._host = host
         self._config = config or ChunkConfig()
         self._metrics = metrics or P2PMetrics()
-        self._pacer = Pacer(
-            clock=clock,
-            bytes_per_s=self._config.download_bytes_per_s,
-            burst_s=self._config.burst_s,
-        )
+        self._pacer = pacer or download_pacer(self._config, clock)
         self._idle: OrderedDict[ChunkSession, float] = OrderedDict()
 
     @property
@@ -303,6 +300,11 @@ class ChunkClient:
         if len(self._idle) > SESSIONS_KEPT_MAX:
             oldest, _ = self._idle.popitem(last=False)
             await oldest.close()
+
+
+def download_pacer(config: ChunkConfig, clock: Clock) -> Pacer:
+    """Return the cap on what all protocols together receive."""
+    return Pacer(clock=clock, bytes_per_s=config.download_bytes_per_s, burst_s=config.burst_s)
 
 
 class _Fetch:

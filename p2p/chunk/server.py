@@ -73,16 +73,13 @@ class ChunkServer:
         is_denied: Callable[[Cid], bool] = lambda _root: False,
         config: ChunkConfig | None = None,
         metrics: P2PMetrics | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         self._source = source
         self._is_denied = is_denied
         self._config = config or ChunkConfig()
         self._metrics = metrics or P2PMetrics()
-        self._pacer = Pacer(
-            clock=clock,
-            bytes_per_s=self._config.upload_bytes_per_s,
-            burst_s=self._config.burst_s,
-        )
+        self._pacer = pacer or upload_pacer(self._config, clock)
 
     def attach(self, host: ServingHost) -> None:
         """Start answering on a host."""
@@ -173,6 +170,11 @@ class ChunkServer:
             piece = payload[start : start + PIECE_BYTES]
             await self._pacer.pass_bytes(stream.peer, len(piece))
             await stream.write(piece)
+
+
+def upload_pacer(config: ChunkConfig, clock: Clock) -> Pacer:
+    """Return the cap on what all protocols together send."""
+    return Pacer(clock=clock, bytes_per_s=config.upload_bytes_per_s, burst_s=config.burst_s)
 
 
 def _refusals(request: ChunkRequest, status: Status) -> list[_Reply]:

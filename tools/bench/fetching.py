@@ -15,6 +15,7 @@ from marina.cid import Cid
 from marina.clock import SystemClock
 from marina.ids import PeerId
 from node.providers import SwarmProviders
+from p2p.bitswap.client import BitswapClient
 from p2p.chunk.client import ChunkClient
 from p2p.host import Host
 from storage.blocks.embedded import EmbeddedBlockStore
@@ -73,7 +74,11 @@ class Listener:
     def source(self, providers: Sequence[Reachable]) -> SwarmProviders:
         """Return a source of exactly these providers."""
         return SwarmProviders(
-            host=self.host, client=self.client, finder=Named(providers), release_of=lambda _root: None
+            host=self.host,
+            client=self.client,
+            bitswap=BitswapClient(host=self.host),
+            finder=Named(providers),
+            release_of=lambda _root: None,
         )
 
 

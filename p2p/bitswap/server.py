@@ -1,0 +1,216 @@
+"""Answers the wants of peers, each on one stream that this node opens and keeps open.
+
+Kubo and Helia do not read the stream that they ask on, and Kubo since 0.37 expects its own to stay open.
+A block goes out once; memory per peer is one message being read from disk and one being written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from marina.cid import Cid
+from marina.clock import Clock
+from marina.errors import DamagedError, NotFoundError
+from marina.ids import PeerId
+from marina.ratelimit import TokenBucket
+from p2p.bitswap.frames import pack_varint
+from p2p.bitswap.messages import (
+    BLOCK_BYTES_MAX,
+    PROTOCOL,
+    Message,
+    Presence,
+    WantKind,
+    encode_message,
+    local_cid,
+)
+from p2p.bitswap.wants import PeerWants
+from p2p.chunk.pacing import PIECE_BYTES, Pacer
+from p2p.host import Host
+from p2p.stream import MarinaStream
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = logging.getLogger("marina.p2p")
+BATCH_BYTES = 1024 * 1024
+"""A message is sent when it holds so much; with the last block it stays below the protocol's 4 MiB."""
+PRESENCES_MAX = 1024
+IDLE_S = 60.0
+ENTRIES_PER_S = 20_000.0
+_ENTRIES_BURST = 40_000.0
+
+
+class BlockHolder(Protocol):
+    """Where blocks are looked up; every ``BlockStore`` is one."""
+
+    async def get(self, cid: Cid) -> bytes:
+        """Return a block; BlockNotFoundError or BlockDamagedError if it is not here."""
+        ...
+
+    async def has(self, cid: Cid) -> bool:
+        """Return whether a block is here."""
+        ...
+
+
+class BitswapServer:
+    """Serves blocks to whoever wants them, one answering task for each peer with wants."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        source: BlockHolder,
+        clock: Clock,
+        is_denied: Callable[[Cid], bool] = lambda _cid: False,
+        pacer: Pacer | None = None,
+    ) -> None:
+        """Take the collaborators.
+
+        Args:
+            host: the node's host.
+            source: where the blocks are.
+            clock: the time.
+            is_denied: whether a block must not be served; it is as if it were not here.
+            pacer: the node's upload cap; none without it.
+        """
+        self._host = host
+        self._source = source
+        self._clock = clock
+        self._is_denied = is_denied
+        self._pacer = pacer or Pacer(clock=clock, bytes_per_s=None, burst_s=0.25)
+        self._peers: dict[PeerId, _Answering] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    async def wanted(self, peer: PeerId, message: Message) -> None:
+        """Take what a peer wants; waits when it says more than 20,000 entries a second."""
+        if not (message.wants or message.is_full) or self._nursery is None:
+            return
+        answering = self._peers.get(peer)
+        if answering is None:
+            bucket = TokenBucket(ENTRIES_PER_S, _ENTRIES_BURST, self._clock.monotonic_s())
+            answering = self._peers[peer] = _Answering(self, peer, bucket)
+            self._nursery.start_soon(self._serve, peer, answering)
+        dropped = answering.wants.update(message.wants, is_full=message.is_full)
+        if dropped:
+            log.debug("a peer wants more blocks at once than are kept", extra={"context": {"more": dropped}})
+        answering.wake.set()
+        await trio.sleep(answering.entries.take(len(message.wants), self._clock.monotonic_s()))
+
+    def arrived(self, cids: Iterable[Cid]) -> None:
+        """Answer those who wait for blocks that are here now."""
+        for cid in cids:
+            for answering in self._peers.values():
+                if answering.wants.arrived(bytes(cid)):
+                    answering.wake.set()
+
+    async def look_up(self, name: bytes, kind: WantKind) -> bytes | bool | None:
+        """Return a block's bytes, whether it is here if only that is wanted, None if it is not."""
+        cid = local_cid(name)
+        if cid is None or self._is_denied(cid):
+            return None
+        if kind is WantKind.HAVE:
+            return await self._source.has(cid) or None
+        try:
+            data = await self._source.get(cid)
+        except (NotFoundError, DamagedError):
+            return None
+        return data if len(data) <= BLOCK_BYTES_MAX else None
+
+    async def open(self, peer: PeerId) -> MarinaStream:
+        """Return a stream for answers; errors as for ``Host.open_stream``."""
+        return await self._host.open_stream(peer, PROTOCOL)
+
+    async def write(self, stream: MarinaStream, frame: bytes) -> None:
+        """Write one frame, under the upload cap."""
+        head = pack_varint(len(frame))
+        if not self._pacer.is_capped:
+            await stream.write(head, frame)
+            return
+        await stream.write(head)
+        for start in range(0, len(frame), PIECE_BYTES):
+            piece = frame[start : start + PIECE_BYTES]
+            await self._pacer.pass_bytes(stream.peer, len(piece))
+            await stream.write(piece)
+
+    async def _serve(self, peer: PeerId, answering: _Answering) -> None:
+        try:
+            await self._host.supervisor.guard(peer, PROTOCOL, answering.run)
+        finally:
+            if self._peers.get(peer) is answering:
+                del self._peers[peer]
+
+
+class _Answering:
+    """One peer's wants and the task that answers them."""
+
+    def __init__(self, server: BitswapServer, peer: PeerId, entries: TokenBucket) -> None:
+        self.wants = PeerWants()
+        self.wake = trio.Event()
+        self.entries = entries
+        self._server = server
+        self._peer = peer
+
+    async def run(self) -> None:
+        """Answer until the peer wants nothing for a minute.
+
+        Raises:
+            P2PError: the peer went away or takes no answers.
+        """
+        async with await self._server.open(self._peer) as stream, trio.open_nursery() as nursery:
+            send, receive = trio.open_memory_channel[bytes](0)
+            nursery.start_soon(self._load, send)
+            async with receive:
+                async for frame in receive:
+                    await self._server.write(stream, frame)
+
+    async def _load(self, send: trio.MemorySendChannel[bytes]) -> None:
+        async with send:
+            while await self._is_wanted():
+                frame = await self._message()
+                if frame is not None:
+                    await send.send(frame)
+
+    async def _is_wanted(self) -> bool:
+        while not self.wants.has_ready:
+            self.wake = trio.Event()
+            with trio.move_on_after(IDLE_S) as scope:
+                await self.wake.wait()
+            if scope.cancelled_caught and not self.wants.has_ready:
+                return False
+        return True
+
+    async def _message(self) -> bytes | None:
+        """Return the next answers as one message; None if there is nothing to say."""
+        blocks: list[tuple[bytes, bytes]] = []
+        presences: list[Presence] = []
+        size_bytes = 0
+        while size_bytes < BATCH_BYTES and len(presences) < PRESENCES_MAX:
+            want = self.wants.take()
+            if want is None:
+                break
+            found = await self._server.look_up(want.name, want.kind)
+            if isinstance(found, bytes):
+                blocks.append((want.name, found))
+                size_bytes += len(found)
+            elif found:
+                presences.append(Presence(want.name, True))
+            elif want.tells_absence:
+                presences.append(Presence(want.name, False))
+            else:
+                continue  # it waits until the block is here, or until its peer cancels it
+            self.wants.done(want)
+        return encode_message(blocks=blocks, presences=presences) if blocks or presences else None
