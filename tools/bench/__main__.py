@@ -21,6 +21,7 @@ from pathlib import Path
 from tools.bench.child import ROOT
 from tools.bench.report import (
     AREA_CONTRACTS,
+    AREA_IPFS,
     AREA_PAID,
     AREA_SONG,
     BINDING,
@@ -68,6 +69,10 @@ from tools.bench.report import (
     SOUND_LINK_COLD,
     SOUND_LINK_WARM,
     SOUND_WARM,
+    SWAP_FROM_KUBO,
+    SWAP_MARINA,
+    SWAP_MEMORY,
+    SWAP_TO_KUBO,
     VERSION,
     Goal,
     Measurement,
@@ -146,6 +151,12 @@ SECTIONS = (
         "paid-release",
         "tools.bench.paid_release",
         (RELEASE_LOOPBACK, RELEASE_P95, RELEASE_LINK, RELEASE_BAD, RELEASE_UP),
+    ),
+    Section(
+        AREA_IPFS,
+        "swap",
+        "tools.bench.swap",
+        (SWAP_TO_KUBO, SWAP_FROM_KUBO, SWAP_MARINA, SWAP_MEMORY),
     ),
     Section(AREA_PAID, "paid-guardian", "tools.bench.paid_guardian", (GUARDIAN_CPU, GUARDIAN_RATE)),
     Section(AREA_PAID, "paid-sound", "tools.bench.paid_sound", (PURCHASE_SOUND,)),

@@ -23,7 +23,7 @@ from storage.content.segments import SegmentOpener
 from storage.file_ops import Buffer
 from streaming.fetcher import RenditionFetcher
 from tools.bench.content import Sealed, block_store
-from tools.bench.provider import host_of
+from tools.bench.provider import host_of, serve_bitswap
 
 FETCH_TIMEOUT_S = 300.0
 
@@ -69,6 +69,7 @@ class Listener:
 
     host: Host
     client: ChunkClient
+    bitswap: BitswapClient
     blocks: EmbeddedBlockStore
 
     def source(self, providers: Sequence[Reachable]) -> SwarmProviders:
@@ -76,7 +77,7 @@ class Listener:
         return SwarmProviders(
             host=self.host,
             client=self.client,
-            bitswap=BitswapClient(host=self.host),
+            bitswap=self.bitswap,
             finder=Named(providers),
             release_of=lambda _root: None,
         )
@@ -87,10 +88,13 @@ async def listening(folder: Path) -> AsyncIterator[Listener]:
     """Run a listener with a new store."""
     async with block_store(folder) as blocks, trio.open_nursery() as nursery:
         host = host_of("listener")
+        bitswap = BitswapClient(host=host)
+        await serve_bitswap(host, blocks, nursery, bitswap)
         await nursery.start(host.run)
         client = ChunkClient(host=host, clock=SystemClock())
-        yield Listener(host, client, blocks)
+        yield Listener(host, client, bitswap, blocks)
         await client.close()
+        await bitswap.close()
         nursery.cancel_scope.cancel()
 
 

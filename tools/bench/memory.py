@@ -123,9 +123,9 @@ class Peak:
             self.bytes = max(self.bytes, rss_anon_bytes())
 
 
-def rss_anon_bytes() -> int:
-    """Return the anonymous resident memory of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def rss_anon_bytes(pid: int | str = "self") -> int:
+    """Return the anonymous resident memory of a process, this one unless another is named."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("this kernel does not tell RssAnon")

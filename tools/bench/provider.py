@@ -23,6 +23,9 @@ from multiaddr import Multiaddr
 
 from marina.clock import SystemClock
 from marina.secret import Secret
+from p2p.bitswap.client import BitswapClient
+from p2p.bitswap.exchange import Bitswap
+from p2p.bitswap.server import BitswapServer
 from p2p.chunk.server import ChunkServer
 from p2p.config import HostConfig
 from p2p.host import Host
@@ -42,6 +45,16 @@ def host_of(name: str) -> Host:
     return Host(seed=seed, clock=SystemClock(), config=HostConfig(listen_addrs=LOOPBACK))
 
 
+async def serve_bitswap(
+    host: Host, blocks: EmbeddedBlockStore, nursery: trio.Nursery, client: BitswapClient
+) -> None:
+    """Serve a store's blocks over bitswap, as every node does, in a nursery."""
+    server = BitswapServer(host=host, source=blocks, clock=SystemClock())
+    bitswap = Bitswap(server=server, client=client, clock=SystemClock())
+    bitswap.attach(host)
+    await nursery.start(bitswap.run)
+
+
 class Provider(Child):
     """The parent's view of such a process.
 
@@ -52,10 +65,19 @@ class Provider(Child):
         stock_peer, stock_addresses: its py-libp2p host.
     """
 
-    def __init__(self, folder: Path, *, name: str, sizes_bytes: list[int], timeout_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        sizes_bytes: list[int],
+        is_bitswap_only: bool = False,
+        timeout_s: float = 300.0,
+    ) -> None:
         super().__init__(__name__)
+        wanted = {"name": name, "sizes_bytes": sizes_bytes, "is_bitswap_only": is_bitswap_only}
         try:
-            found = self.ask(timeout_s, folder=str(folder), name=name, sizes_bytes=sizes_bytes)
+            found = self.ask(timeout_s, folder=str(folder), **wanted)
         except BaseException:
             self.kill()
             raise
@@ -73,7 +95,9 @@ async def _main(message: Message, replies: int) -> None:
         sealed = [await _make(blocks, folder, size, at) for at, size in enumerate(message["sizes_bytes"])]
         async with _stock_host() as stock, trio.open_nursery() as nursery:
             host = host_of(message["name"])
-            ChunkServer(source=blocks, clock=SystemClock()).attach(host)
+            if not message["is_bitswap_only"]:
+                ChunkServer(source=blocks, clock=SystemClock()).attach(host)
+            await serve_bitswap(host, blocks, nursery, BitswapClient(host=host))
             await nursery.start(host.run)
             hello = {
                 "peer": host.peer_id,

@@ -14,6 +14,7 @@ from pathlib import Path
 AREA_SONG = "song"
 AREA_CONTRACTS = "contracts"
 AREA_PAID = "paid"
+AREA_IPFS = "ipfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ def _contracts(
 
 def _paid(name: str, unit: str, must: float, stretch: float | None = None, *, floor: bool = False) -> Goal:
     return Goal(AREA_PAID, name, unit, must, stretch, floor)
+
+
+def _ipfs(name: str, unit: str, must: float, stretch: float | None = None, *, floor: bool = False) -> Goal:
+    return Goal(AREA_IPFS, name, unit, must, stretch, floor)
 
 
 MEMORY_SPREAD_MIB = 8.0
@@ -104,6 +109,10 @@ GUARDIAN_CPU = _paid("guardian, CPU per key release", "ms", 10)
 GUARDIAN_RATE = _paid("guardian, key releases on one core, warm chain cache", "1/s", 100, floor=True)
 PURCHASE_SOUND = _paid("purchase on the development chain to sound", "s", 2, 1)
 RELEASE_UP = _paid("key releases that succeed, each guardian up 80 % of the time", "%", 99, floor=True)
+SWAP_TO_KUBO = _ipfs("Kubo fetches from Marina, against Kubo from Kubo", "×", 1.0, 1.5, floor=True)
+SWAP_FROM_KUBO = _ipfs("Marina fetches from Kubo, against Kubo from Kubo", "×", 1.0, 1.5, floor=True)
+SWAP_MARINA = _ipfs("Marina from Marina over bitswap, against Kubo from Kubo", "×", 1.5, 2.0, floor=True)
+SWAP_MEMORY = _ipfs("memory of a Marina receiver over bitswap, share of Kubo's", "×", 0.1)
 
 
 @dataclass(frozen=True, slots=True)
