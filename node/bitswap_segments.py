@@ -16,6 +16,7 @@ from p2p.bitswap.messages import Want, WantKind
 from p2p.errors import PeerStalledError
 from p2p.host import Host
 from storage.content.layout import RenditionLayout
+from storage.file_ops import Buffer
 from streaming.providers import Delivery, Outcome
 
 IN_FLIGHT_MAX = 16
@@ -34,7 +35,7 @@ class BitswapSegments:
         self._order: deque[int] = deque()
         self._unasked: deque[int] = deque()
         self._asked: set[Cid] = set()
-        self._answers: dict[Cid, bytes | None] = {}
+        self._answers: dict[Cid, Buffer | None] = {}
         self._news = trio.Event()
         self._waiting_s = 0.0
 
@@ -61,7 +62,7 @@ class BitswapSegments:
         """Return what was asked for and is not here yet."""
         return self._asked
 
-    def arrived(self, peer: PeerId, cid: Cid, data: bytes) -> None:  # noqa: ARG002 - whoever sent it
+    def arrived(self, peer: PeerId, cid: Cid, data: Buffer) -> None:  # noqa: ARG002 - whoever sent it
         """Take a segment."""
         self._answer(cid, data)
 
@@ -119,7 +120,7 @@ class BitswapSegments:
         if wants:
             await self._client.ask(self._peer, wants)
 
-    def _answer(self, cid: Cid, data: bytes | None) -> None:
+    def _answer(self, cid: Cid, data: Buffer | None) -> None:
         self._asked.discard(cid)
         self._answers[cid] = data
         self._news.set()

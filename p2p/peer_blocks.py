@@ -54,7 +54,7 @@ class PeerBlocks:
                 async for cid, data in blocks:
                     if len(data) > block.BLOCK_BYTES_MAX:
                         continue
-                    found[cid] = data
+                    found[cid] = bytes(data)
         if scope.cancelled_caught and not found:
             raise PeerStalledError("the peer did not send the blocks in time")
         return found

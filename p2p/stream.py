@@ -19,6 +19,7 @@ from p2p.errors import PeerGoneError, PeerStalledError
 from p2p.limits import subnet_of
 from p2p.muxer.stream import StalledError, YamuxStream
 from p2p.negotiation import proposal, read_agreement
+from storage.file_ops import Buffer
 
 _FAREWELL_S = 1.0
 BROKEN = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -48,6 +49,11 @@ class MarinaStream:
     def is_usable(self) -> bool:
         """Whether neither side has ended the stream, as far as is known here."""
         return not (self._is_over or self._muxed.is_reset or self._muxed.has_received_fin)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection that carries the stream still stands; the stream itself may have ended."""
+        return not self._muxed.muxed_conn.is_closed
 
     @property
     def network(self) -> str:
@@ -105,7 +111,7 @@ class MarinaStream:
             parts += part
         return bytes(parts)
 
-    async def write(self, *parts: bytes) -> None:
+    async def write(self, *parts: Buffer) -> None:
         """Hand bytes to the connection, one part behind the other, as fast as the peer takes them.
 
         Raises:

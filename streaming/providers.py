@@ -11,6 +11,7 @@ from typing import Protocol
 from marina.cid import Cid
 from marina.ids import PeerId
 from storage.content.layout import RenditionLayout
+from storage.file_ops import Buffer
 
 
 class Outcome(Enum):
@@ -28,7 +29,7 @@ class Delivery:
 
     index: int
     outcome: Outcome
-    data: bytes | bytearray | None
+    data: Buffer | None
 
 
 class ProviderSession(Protocol):

@@ -16,11 +16,12 @@ import trio
 
 from marina.cid import Cid
 from marina.ids import PeerId
-from p2p.bitswap.frames import pack_varint
+from p2p.bitswap.frames import framed
 from p2p.bitswap.messages import PROTOCOL, Message, Want, encode_message, local_cid
 from p2p.errors import P2PError
 from p2p.host import Host
 from p2p.stream import MarinaStream
+from storage.file_ops import Buffer
 
 log = logging.getLogger("marina.p2p")
 _LINES_KEPT_MAX = 128
@@ -34,7 +35,7 @@ class Taker(Protocol):
         """Return what was asked for and is not here yet."""
         ...
 
-    def arrived(self, peer: PeerId, cid: Cid, data: bytes) -> None:
+    def arrived(self, peer: PeerId, cid: Cid, data: Buffer) -> None:
         """Take a block that was wanted, verified."""
         ...
 
@@ -156,13 +157,13 @@ class _Line:
         self._stream: MarinaStream | None = None
         self._turn = trio.Lock()
 
-    async def send(self, frame: bytes) -> None:
+    async def send(self, parts: Sequence[Buffer]) -> None:
         async with self._turn:
             if self._stream is None or not self._stream.is_usable:
                 await self._drop()
                 self._stream = await self._host.open_stream(self._peer, PROTOCOL)
             try:
-                await self._stream.write(pack_varint(len(frame)), frame)
+                await self._stream.write(*framed(parts))
             except P2PError:
                 await self._drop()
                 raise

@@ -64,4 +64,4 @@ class Bitswap:
             message = decode_message(await reader.take(size_bytes))
             await self._pacer.pass_bytes(stream.peer, size_bytes)
             self._server.arrived(self._client.received(stream.peer, message))
-            await self._server.wanted(stream.peer, message)
+            await self._server.wanted(stream, message)

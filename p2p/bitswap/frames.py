@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
 from marina.errors import MalformedError
+from p2p.bitswap.messages import varint
 from p2p.errors import PeerGoneError, PeerStalledError
 from p2p.framing import ByteSource
+from storage.file_ops import Buffer
 
 _READ_BYTES = 4 * 1024
 _SKIP_BYTES = 64 * 1024
 _LENGTH_BYTES_MAX = 4
 
 
-def pack_varint(value: int) -> bytes:
-    """Return an unsigned varint, as it stands in front of a frame."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def framed(parts: Sequence[Buffer]) -> list[Buffer]:
+    """Return a message's parts with their length in front."""
+    return [varint(sum(map(len, parts))), *parts]
 
 
 class VarintReader:

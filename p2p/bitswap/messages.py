@@ -16,6 +16,7 @@ from libp2p.bitswap.pb.bitswap_pb2 import Message as _Wire
 
 from marina.cid import CID_BYTES, DAG_PB, DIGEST_BYTES, Cid, check_cid, cid_from_digest
 from marina.errors import MalformedError
+from storage.file_ops import Buffer
 
 PROTOCOL = "/ipfs/bitswap/1.2.0"
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -26,6 +27,10 @@ ENTRIES_MAX = 16 * 1024
 WIRE_CID_BYTES_MAX = 128
 _V0_BYTES = 2 + DIGEST_BYTES
 _V0_START = b"\x12\x20"
+_PAYLOAD, _PREFIX, _DATA = b"\x1a", b"\x0a", b"\x12"
+_FIXED_BYTES = {1: 8, 5: 4}
+_FIELDS_MAX = 2 * ENTRIES_MAX
+_BLOCK_FIELDS_MAX = 16
 
 
 class WantKind(IntEnum):
@@ -75,7 +80,7 @@ class Message:
 
     wants: tuple[Want, ...] = ()
     is_full: bool = False
-    blocks: tuple[tuple[Cid, bytes], ...] = ()
+    blocks: tuple[tuple[Cid, Buffer], ...] = ()
     presences: tuple[Presence, ...] = ()
 
 
@@ -100,20 +105,20 @@ def prefix_of(name: bytes) -> bytes:
 
 
 def decode_message(frame: bytes | bytearray) -> Message:
-    """Return a message.
+    """Return a message; its blocks are views into the frame where that wastes little memory.
 
     Blocks with a prefix that is not known here, which nobody can have wanted, are left out.
 
     Raises:
         MalformedError: it is no message, or larger than a part of it may be.
     """
+    rest, payload = _split(frame)
     wire = _Wire()
     try:
-        wire.ParseFromString(bytes(frame))
+        wire.ParseFromString(rest)
     except DecodeError as err:
         raise MalformedError("not a bitswap message") from err
-    entries = wire.wantlist.entries
-    if max(len(entries), len(wire.payload), len(wire.blocks), len(wire.blockPresences)) > ENTRIES_MAX:
+    if max(len(wire.wantlist.entries), len(wire.blockPresences)) > ENTRIES_MAX:
         raise MalformedError(f"a bitswap message with more than {ENTRIES_MAX} entries")
     wants = tuple(
         Want(
@@ -123,20 +128,26 @@ def decode_message(frame: bytes | bytearray) -> Message:
             entry.cancel,
             entry.sendDontHave,
         )
-        for entry in entries
+        for entry in wire.wantlist.entries
     )
     presences = tuple(Presence(_name(each.cid), each.type == 0) for each in wire.blockPresences)
-    return Message(wants, wire.wantlist.full, tuple(_blocks(wire)), presences)
+    blocks = []
+    for prefix, data in payload:
+        cid = _cid_from(prefix, data)
+        if cid is not None:
+            # A view keeps its whole frame in memory, which must not outweigh it.
+            blocks.append((cid, data if 2 * len(data) > len(frame) // len(payload) else bytes(data)))
+    return Message(wants, wire.wantlist.full, tuple(blocks), presences)
 
 
 def encode_message(
     *,
     wants: Sequence[Want] = (),
     is_full: bool = False,
-    blocks: Sequence[tuple[bytes, bytes]] = (),
+    blocks: Sequence[tuple[bytes, Buffer]] = (),
     presences: Sequence[Presence] = (),
-) -> bytes:
-    """Return a message; blocks come with the CID by which the peer wanted them.
+) -> list[Buffer]:
+    """Return the parts of a message; blocks come with the CID by which the peer wanted them, uncopied.
 
     A wantlist is always there, empty if need be: Kubo 0.35 ends without one.
     """
@@ -150,11 +161,24 @@ def encode_message(
             wantType=want.kind.value,
             sendDontHave=want.tells_absence,
         )
-    for name, data in blocks:
-        wire.payload.add(prefix=prefix_of(name), data=data)
     for each in presences:
         wire.blockPresences.add(cid=each.name, type=0 if each.is_here else 1)
-    return bytes(wire.SerializeToString())
+    parts: list[Buffer] = [wire.SerializeToString()]
+    for name, data in blocks:
+        prefix = prefix_of(name)
+        inner = _PREFIX + varint(len(prefix)) + prefix + _DATA + varint(len(data))
+        parts += [_PAYLOAD + varint(len(inner) + len(data)) + inner, data]
+    return parts
+
+
+def varint(value: int) -> bytes:
+    """Return an unsigned varint, as it stands in front of lengths."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _name(name: bytes) -> bytes:
@@ -163,18 +187,75 @@ def _name(name: bytes) -> bytes:
     return name
 
 
-def _blocks(wire: _Wire) -> list[tuple[Cid, bytes]]:
-    found = []
-    for each in wire.payload:
-        if len(each.data) > BLOCK_BYTES_MAX:
-            raise MalformedError(f"a bitswap block of {len(each.data)} bytes, allowed {BLOCK_BYTES_MAX}")
-        cid = _cid_from(each.prefix, each.data)
-        if cid is not None:
-            found.append((cid, each.data))
-    return found
+def _split(frame: bytes | bytearray) -> tuple[bytes, list[tuple[bytes, memoryview]]]:
+    """Return the small fields, for the library to parse, and the blocks, which it would copy twice."""
+    view = memoryview(frame)
+    rest = bytearray()
+    payload: list[tuple[bytes, memoryview]] = []
+    at = fields = 0
+    while at < len(view):
+        fields += 1
+        start = at
+        tag, at, end = _field(view, at)
+        if tag == _PAYLOAD[0]:
+            payload.append(_block(view[at:end]))
+        else:
+            rest += view[start:end]
+        at = end
+        if fields > _FIELDS_MAX or len(payload) > ENTRIES_MAX:
+            raise MalformedError(f"a bitswap message with more than {ENTRIES_MAX} entries")
+    return bytes(rest), payload
 
 
-def _cid_from(prefix: bytes, data: bytes) -> Cid | None:
+def _block(view: memoryview) -> tuple[bytes, memoryview]:
+    prefix, data = b"", view[:0]
+    at = fields = 0
+    while at < len(view):
+        fields += 1
+        tag, at, end = _field(view, at)
+        if tag == _PREFIX[0]:
+            prefix = bytes(view[at : min(end, at + WIRE_CID_BYTES_MAX)])
+        elif tag == _DATA[0]:
+            data = view[at:end]
+        at = end
+        if fields > _BLOCK_FIELDS_MAX:
+            raise MalformedError("a bitswap block with too many fields")
+    if len(data) > BLOCK_BYTES_MAX:
+        raise MalformedError(f"a bitswap block of {len(data)} bytes, allowed {BLOCK_BYTES_MAX}")
+    return prefix, data
+
+
+def _field(view: memoryview, at: int) -> tuple[int, int, int]:
+    """Return a protobuf field's tag, and where its value begins and ends."""
+    tag, at = _read_varint(view, at)
+    kind = tag & 7
+    if kind == 0:
+        end = _read_varint(view, at)[1]
+    elif kind == 2:
+        size, at = _read_varint(view, at)
+        end = at + size
+    elif kind in _FIXED_BYTES:
+        end = at + _FIXED_BYTES[kind]
+    else:
+        raise MalformedError("not a bitswap message")
+    if end > len(view):
+        raise MalformedError("a bitswap message that ends inside a field")
+    return tag, at, end
+
+
+def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for place in range(10):
+        if at + place >= len(view):
+            break
+        byte = view[at + place]
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, at + place + 1
+    raise MalformedError("a bitswap message with a number that does not end")
+
+
+def _cid_from(prefix: bytes, data: memoryview) -> Cid | None:
     digest = hashlib.sha256(data).digest()
     if prefix == b"\x00\x70" + _V0_START:
         return cid_from_digest(digest, DAG_PB)

@@ -7,7 +7,7 @@ A block goes out once; memory per peer is one message being read from disk and o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -17,12 +17,13 @@ from marina.clock import Clock
 from marina.errors import DamagedError, NotFoundError
 from marina.ids import PeerId
 from marina.ratelimit import TokenBucket
-from p2p.bitswap.frames import pack_varint
+from p2p.bitswap.frames import framed
 from p2p.bitswap.messages import (
     BLOCK_BYTES_MAX,
     PROTOCOL,
     Message,
     Presence,
+    Want,
     WantKind,
     encode_message,
     local_cid,
@@ -31,6 +32,8 @@ from p2p.bitswap.wants import PeerWants
 from p2p.chunk.pacing import PIECE_BYTES, Pacer
 from p2p.host import Host
 from p2p.stream import MarinaStream
+from p2p.supervisor import Outcome
+from storage.file_ops import Buffer
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -40,6 +43,8 @@ BATCH_BYTES = 1024 * 1024
 """A message is sent when it holds so much; with the last block it stays below the protocol's 4 MiB."""
 PRESENCES_MAX = 1024
 IDLE_S = 60.0
+FAILURES_MAX = 3
+"""A peer that so often took no answer is answered no more until it wants something again."""
 ENTRIES_PER_S = 20_000.0
 _ENTRIES_BURST = 40_000.0
 
@@ -95,14 +100,19 @@ class BitswapServer:
             finally:
                 self._nursery = None
 
-    async def wanted(self, peer: PeerId, message: Message) -> None:
-        """Take what a peer wants; waits when it says more than 20,000 entries a second."""
+    async def wanted(self, stream: MarinaStream, message: Message) -> None:
+        """Take what a peer wants by one of its streams; waits when it says over 20,000 entries a second."""
         if not (message.wants or message.is_full) or self._nursery is None:
             return
+        peer = stream.peer
         answering = self._peers.get(peer)
+        if answering is not None and not answering.origin.is_connected:
+            # It came back on a new connection: what it wanted on the old one it has forgotten.
+            answering.scope.cancel()
+            answering = None
         if answering is None:
             bucket = TokenBucket(ENTRIES_PER_S, _ENTRIES_BURST, self._clock.monotonic_s())
-            answering = self._peers[peer] = _Answering(self, peer, bucket)
+            answering = self._peers[peer] = _Answering(self, stream, bucket)
             self._nursery.start_soon(self._serve, peer, answering)
         dropped = answering.wants.update(message.wants, is_full=message.is_full)
         if dropped:
@@ -134,35 +144,43 @@ class BitswapServer:
         """Return a stream for answers; errors as for ``Host.open_stream``."""
         return await self._host.open_stream(peer, PROTOCOL)
 
-    async def write(self, stream: MarinaStream, frame: bytes) -> None:
-        """Write one frame, under the upload cap."""
-        head = pack_varint(len(frame))
+    async def write(self, stream: MarinaStream, message: Sequence[Buffer]) -> None:
+        """Write one message, under the upload cap."""
         if not self._pacer.is_capped:
-            await stream.write(head, frame)
+            await stream.write(*framed(message))
             return
-        await stream.write(head)
-        for start in range(0, len(frame), PIECE_BYTES):
-            piece = frame[start : start + PIECE_BYTES]
-            await self._pacer.pass_bytes(stream.peer, len(piece))
-            await stream.write(piece)
+        for part in framed(message):
+            for start in range(0, len(part), PIECE_BYTES):
+                piece = part[start : start + PIECE_BYTES]
+                await self._pacer.pass_bytes(stream.peer, len(piece))
+                await stream.write(piece)
 
     async def _serve(self, peer: PeerId, answering: _Answering) -> None:
         try:
-            await self._host.supervisor.guard(peer, PROTOCOL, answering.run)
+            with answering.scope:
+                for _ in range(FAILURES_MAX):
+                    outcome = await self._host.supervisor.guard(peer, PROTOCOL, answering.run)
+                    if outcome is Outcome.DONE or not self._host.is_connected(peer):
+                        return
+                    answering.wants.again()
         finally:
             if self._peers.get(peer) is answering:
                 del self._peers[peer]
 
 
+_Answer = tuple[list[Buffer], list[Want]]
+
+
 class _Answering:
     """One peer's wants and the task that answers them."""
 
-    def __init__(self, server: BitswapServer, peer: PeerId, entries: TokenBucket) -> None:
+    def __init__(self, server: BitswapServer, origin: MarinaStream, entries: TokenBucket) -> None:
         self.wants = PeerWants()
         self.wake = trio.Event()
         self.entries = entries
+        self.origin = origin
+        self.scope = trio.CancelScope()
         self._server = server
-        self._peer = peer
 
     async def run(self) -> None:
         """Answer until the peer wants nothing for a minute.
@@ -170,19 +188,21 @@ class _Answering:
         Raises:
             P2PError: the peer went away or takes no answers.
         """
-        async with await self._server.open(self._peer) as stream, trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[bytes](0)
+        async with await self._server.open(self.origin.peer) as stream, trio.open_nursery() as nursery:
+            send, receive = trio.open_memory_channel[_Answer](0)
             nursery.start_soon(self._load, send)
             async with receive:
-                async for frame in receive:
-                    await self._server.write(stream, frame)
+                async for message, answered in receive:
+                    await self._server.write(stream, message)
+                    for want in answered:
+                        self.wants.done(want)
 
-    async def _load(self, send: trio.MemorySendChannel[bytes]) -> None:
+    async def _load(self, send: trio.MemorySendChannel[_Answer]) -> None:
         async with send:
             while await self._is_wanted():
-                frame = await self._message()
-                if frame is not None:
-                    await send.send(frame)
+                message, answered = await self._message()
+                if answered:
+                    await send.send((message, answered))
 
     async def _is_wanted(self) -> bool:
         while not self.wants.has_ready:
@@ -193,8 +213,9 @@ class _Answering:
                 return False
         return True
 
-    async def _message(self) -> bytes | None:
-        """Return the next answers as one message; None if there is nothing to say."""
+    async def _message(self) -> _Answer:
+        """Return the next answers as one message, and the wants that it answers, if any."""
+        answered: list[Want] = []
         blocks: list[tuple[bytes, bytes]] = []
         presences: list[Presence] = []
         size_bytes = 0
@@ -212,5 +233,5 @@ class _Answering:
                 presences.append(Presence(want.name, False))
             else:
                 continue  # it waits until the block is here, or until its peer cancels it
-            self.wants.done(want)
-        return encode_message(blocks=blocks, presences=presences) if blocks or presences else None
+            answered.append(want)
+        return encode_message(blocks=blocks, presences=presences), answered

@@ -17,6 +17,7 @@ from marina.ids import PeerId
 from p2p.bitswap.client import BitswapClient
 from p2p.bitswap.messages import Want, WantKind
 from p2p.errors import P2PError
+from storage.file_ops import Buffer
 
 OUTSTANDING_MAX = 32
 """Blocks asked for and not here yet, over all peers; at most 2 MiB each."""
@@ -47,11 +48,11 @@ class Session:
         self._peers = {peer: _Peer(peer) for peer in dict.fromkeys(peers)}
         self._todo: deque[Cid] = deque()
         self._lacking: dict[Cid, set[PeerId]] = {}
-        self._here: deque[tuple[Cid, bytes]] = deque()
+        self._here: deque[tuple[Cid, Buffer]] = deque()
         self._news = trio.Event()
         self.missing: list[Cid] = []
 
-    async def fetch(self, cids: Iterable[Cid]) -> AsyncGenerator[tuple[Cid, bytes], None]:
+    async def fetch(self, cids: Iterable[Cid]) -> AsyncGenerator[tuple[Cid, Buffer], None]:
         """Yield blocks as they arrive, each verified; what did not come stands in ``missing``.
 
         Close the generator (``aclosing``) when leaving early. More may be asked for with ``add``
@@ -79,7 +80,7 @@ class Session:
         """Return what was asked for and is not here yet."""
         return set().union(*(peer.asked for peer in self._peers.values()))
 
-    def arrived(self, peer: PeerId, cid: Cid, data: bytes) -> None:
+    def arrived(self, peer: PeerId, cid: Cid, data: Buffer) -> None:
         """Take a block that was wanted; called by the client."""
         for each in self._peers.values():
             each.asked.discard(cid)

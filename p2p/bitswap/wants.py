@@ -58,6 +58,11 @@ class PeerWants:
         if found is not None and found[0] is want:
             del self._wants[want.name]
 
+    def again(self) -> None:
+        """Make everything ready that is still wanted: what was taken did not reach its peer."""
+        for want, _ in list(self._wants.values()):
+            self._enter(want)
+
     def arrived(self, name: bytes) -> bool:
         """Make a want ready again whose block is here now; return whether there is one."""
         found = self._wants.get(name)

@@ -102,7 +102,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         """Queue bytes for sending; see ``write_parts``."""
         await self.write_parts((data,))
 
-    async def write_parts(self, parts: Sequence[bytes]) -> None:
+    async def write_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Queue bytes for sending, waiting for the peer's window and for room in the connection.
 
         Frames run across the borders of the parts: many small ones cost as much as one long one.

@@ -18,6 +18,7 @@ from marina.cid import CID_BYTES, Cid, matches
 from marina.clock import Clock, SystemClock
 from marina.errors import MalformedError
 from storage.blocks.index import StoreIndex, pages
+from storage.blocks.neighbours import Neighbours
 from storage.blocks.protocol import RenditionWriter, StoreStat
 from storage.blocks.rendition_file import STAGING, SparseFiles
 from storage.blocks.renditions import Renditions, held_indices, prepare
@@ -86,6 +87,7 @@ class EmbeddedBlockStore:
         files = SparseFiles(directory, self._ops)
         block_files = SparseFiles(directory, self._ops, suffix=BLOCK_SUFFIX)
         self._all_files = (files, block_files)
+        self._neighbours = Neighbours()
         self._renditions = Renditions(
             index=self._index, pins=self.pins, files=files, ops=self._ops, quota=quota, threads=self._threads
         )
@@ -225,6 +227,9 @@ class EmbeddedBlockStore:
 
     async def get(self, cid: Cid, *, is_scrub: bool = False) -> bytes:
         """Return a block's verified bytes; a scrub does not count as a use."""
+        near = self._neighbours.find(cid)
+        if near is not None and (data := await self._segment(*near)) is not None:
+            return data
         is_damaged = False
         try:
             data = await self._small.get(cid)
@@ -243,14 +248,24 @@ class EmbeddedBlockStore:
             state = await self._renditions.find(root)
             if state is None or not state.has(part):
                 continue
-            (data,) = await self._renditions.get(state, [part])
+            data = await self._segment(root, part)
             if data is not None:
-                self.pins.touch(root)
                 return data
             is_damaged = True
         if is_damaged:
             raise BlockDamagedError("the block was damaged on disk and counts as missing: fetch it again")
         raise BlockNotFoundError("the block is not in this store")
+
+    async def _segment(self, root: Cid, index: int) -> bytes | None:
+        """Return one segment, None unless it is here and sound."""
+        state = await self._renditions.find(root)
+        if state is None or not state.has(index):
+            return None
+        (data,) = await self._renditions.get(state, [index])
+        if data is not None:
+            self.pins.touch(root)
+            self._neighbours.read(state.layout, index)
+        return data
 
     async def get_segments(
         self, root: Cid, indices: Sequence[int], *, is_scrub: bool = False

@@ -11,10 +11,9 @@ import trio
 
 from marina.cid import cid_of
 from p2p.bitswap import exchange, session
-from p2p.bitswap.frames import pack_varint
-from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Presence, Want, encode_message
+from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Presence, Want, varint
 from p2p.errors import P2PError
-from tests.support.swapping import Rogue, Swapper, swapping
+from tests.support.swapping import Rogue, Swapper, message, swapping
 
 UNASKED = 10_000
 MIB = 1024 * 1024
@@ -34,7 +33,7 @@ async def test_t6_of_ten_thousand_unsolicited_blocks_none_is_kept() -> None:
     victim, pusher = Swapper("victim"), Rogue("pusher")
     async with swapping(victim, others=[pusher.host]):
         blocks = [(bytes(cid_of(data)), data) for data in (os.urandom(64) for _ in range(UNASKED))]
-        frames = [encode_message(blocks=blocks[at : at + 500]) for at in range(0, UNASKED, 500)]
+        frames = [message(blocks=blocks[at : at + 500]) for at in range(0, UNASKED, 500)]
         stream = await pusher.say(victim.host.peer_id, *frames)
         with trio.fail_after(30):
             while victim.client.unwanted < UNASKED:
@@ -47,7 +46,7 @@ async def test_t6_large_messages_of_a_peer_that_was_asked_nothing_are_not_even_h
     victim, pusher = Swapper("victim"), Rogue("pusher")
     async with swapping(victim, others=[pusher.host]):
         data = os.urandom(2 * MIB)
-        frame = encode_message(blocks=[(bytes(cid_of(data)), data)])
+        frame = message(blocks=[(bytes(cid_of(data)), data)])
         gc.collect()
         before = rss_bytes()
         stream = await pusher.say(victim.host.peer_id, *[frame] * 20)
@@ -67,9 +66,11 @@ async def test_t6_a_million_wants_leave_1024_and_honest_peers_are_served() -> No
         async def demand() -> None:
             stream = await greedy.host.open_stream(victim.host.peer_id, PROTOCOL)
             for batch in range(100):
-                wants = [Want(bytes(cid_of((batch * 10_000 + number).to_bytes(4)))) for number in range(10_000)]
-                frame = encode_message(wants=wants)
-                await stream.write(pack_varint(len(frame)), frame)
+                wants = [
+                    Want(bytes(cid_of((batch * 10_000 + number).to_bytes(4)))) for number in range(10_000)
+                ]
+                frame = message(wants=wants)
+                await stream.write(varint(len(frame)), frame)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(demand)
@@ -85,10 +86,10 @@ async def test_t6_a_million_wants_leave_1024_and_honest_peers_are_served() -> No
 @pytest.mark.parametrize(
     "bad",
     [
-        pack_varint(MESSAGE_BYTES_MAX + 1),
+        varint(MESSAGE_BYTES_MAX + 1),
         b"\xff\xff\xff\xff\xff",
-        pack_varint(3) + b"\xff\xff\xff",
-        pack_varint(4) + b"\x0a\x7f\x00\x00",
+        varint(3) + b"\xff\xff\xff",
+        varint(4) + b"\x0a\x7f\x00\x00",
     ],
     ids=["larger than allowed", "endless length", "no message", "cut inside"],
 )
@@ -117,7 +118,7 @@ async def test_wrong_bytes_for_a_wanted_block_are_dropped_and_another_peer_serve
 
         async def lie() -> None:
             await liar.wanted()
-            await (await liar.say(victim.host.peer_id, encode_message(blocks=lies))).close()
+            await (await liar.say(victim.host.peer_id, message(blocks=lies))).close()
 
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
@@ -139,14 +140,14 @@ async def test_a_peer_that_promises_and_does_not_deliver_costs_seconds_not_the_f
         async def misbehave() -> None:
             wanted = await rogue.wanted()
             if manner == "has it and never sends":
-                frame = encode_message(presences=[Presence(bytes(cid), True) for cid in wanted])
+                frame = message(presences=[Presence(bytes(cid), True) for cid in wanted])
                 await (await rogue.say(victim.host.peer_id, frame)).close()
                 return
             data = blocks[wanted[0]]
-            frame = encode_message(blocks=[(bytes(wanted[0]), data)])
+            frame = message(blocks=[(bytes(wanted[0]), data)])
             stream = await rogue.host.open_stream(victim.host.peer_id, PROTOCOL)
-            await stream.write(pack_varint(len(frame)))
-            for at in range(0, 5):
+            await stream.write(varint(len(frame)))
+            for at in range(5):
                 await stream.write(frame[at : at + 1])
                 if manner == "closes inside a block":
                     await stream.close()

@@ -8,8 +8,9 @@ import trio
 
 from marina.cid import cid_of
 from p2p.bitswap import session as session_module
-from p2p.bitswap.messages import Presence, Want, WantKind, encode_message
-from tests.support.swapping import Rogue, Swapper, swapping
+from p2p.bitswap.messages import Presence, Want, WantKind
+from tests.support.peers import running
+from tests.support.swapping import Rogue, Swapper, message, swapping
 
 
 async def test_blocks_come_whole_and_what_nobody_has_is_named_at_once() -> None:
@@ -64,22 +65,24 @@ async def test_presence_is_told_without_bytes_and_a_denied_block_is_absent() -> 
         (here,) = await artist.fill(1)
         await artist.store.put(cid_of(secret), secret)
         absent = cid_of(b"nobody")
-        wants = [Want(bytes(cid), WantKind.HAVE, tells_absence=True) for cid in (here, absent, cid_of(secret))]
+        wants = [
+            Want(bytes(cid), WantKind.HAVE, tells_absence=True) for cid in (here, absent, cid_of(secret))
+        ]
         wants.append(Want(bytes(cid_of(secret)), WantKind.BLOCK, tells_absence=True))
         blake = b"\x01\x55\x1e\x20" + bytes(32)
         wants.append(Want(blake, WantKind.BLOCK, tells_absence=True))
-        stream = await asker.say(artist.host.peer_id, encode_message(wants=wants[:3]), encode_message(wants=wants[3:]))
+        stream = await asker.say(artist.host.peer_id, message(wants=wants[:3]), message(wants=wants[3:]))
         with trio.fail_after(5):
             while sum(len(each.presences) for each in asker.heard) < 4:
                 await trio.sleep(0.01)
-        told = {each.name: each.is_here for message in asker.heard for each in message.presences}
+        told = {each.name: each.is_here for heard in asker.heard for each in heard.presences}
         assert told == {
             bytes(here): True,
             bytes(absent): False,
             bytes(cid_of(secret)): False,
             blake: False,
         }
-        assert not any(message.blocks for message in asker.heard)
+        assert not any(heard.blocks for heard in asker.heard)
         await stream.close()
 
 
@@ -90,10 +93,8 @@ async def test_who_waits_for_a_block_gets_it_when_it_arrives_unless_they_called_
     async with swapping(relay, artist, others=[patient.host, fickle.host]):
         ((cid, data),) = (await artist.fill(1)).items()
         want, call_off = Want(bytes(cid)), Want(bytes(cid), is_cancel=True)
-        one = await patient.say(relay.host.peer_id, encode_message(wants=[want]))
-        two = await fickle.say(
-            relay.host.peer_id, encode_message(wants=[want]), encode_message(wants=[call_off])
-        )
+        one = await patient.say(relay.host.peer_id, message(wants=[want]))
+        two = await fickle.say(relay.host.peer_id, message(wants=[want]), message(wants=[call_off]))
         await trio.sleep(0.1)
         assert not patient.heard
         await relay.store.put(cid, data)
@@ -121,7 +122,33 @@ async def test_a_fetch_that_is_left_early_calls_off_what_it_wanted() -> None:
         called_off = {want.name for each in silent.heard for want in each.wants if want.is_cancel}
         assert called_off == {bytes(cid) for cid in cids}
         assert not listener.client.expects(silent.host.peer_id)
-        late = await silent.say(
-            listener.host.peer_id, encode_message(presences=[Presence(bytes(cids[0]), True)])
-        )
+        late = await silent.say(listener.host.peer_id, message(presences=[Presence(bytes(cids[0]), True)]))
         await late.close()
+
+
+async def test_who_comes_back_on_a_new_connection_is_served_at_once() -> None:
+    artist = Swapper("artist")
+    async with running(artist.host), trio.open_nursery() as nursery:
+        await nursery.start(artist.bitswap.run)
+        blocks = await artist.fill(50, 50_000)
+        for _ in range(3):
+            listener = Swapper("listener")
+            async with running(listener.host), trio.open_nursery() as inner:
+                await inner.start(listener.bitswap.run)
+                await listener.host.dial(artist.host.peer_id, artist.host.listen_addrs)
+                with trio.fail_after(session_module.STALL_S - 1):
+                    assert (await listener.fetch(list(blocks), artist))[0] == blocks
+                inner.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_that_was_refused_once_is_given_again() -> None:
+    artist, picky = Swapper("artist"), Rogue("picky", refusals=1)
+    async with swapping(artist, others=[picky.host]):
+        ((cid, data),) = (await artist.fill(1, 1_500_000)).items()
+        stream = await picky.say(artist.host.peer_id, message(wants=[Want(bytes(cid))]))
+        with trio.fail_after(5):
+            while not picky.heard:
+                await trio.sleep(0.01)
+        assert picky.heard[0].blocks == ((cid, data),)
+        await stream.close()

@@ -16,11 +16,11 @@ from p2p.bitswap.messages import (
     Want,
     WantKind,
     decode_message,
-    encode_message,
     local_cid,
     prefix_of,
 )
 from p2p.bitswap.wants import WANTS_MAX, PeerWants
+from tests.support.swapping import message
 
 digests = st.binary(min_size=32, max_size=32)
 codecs = st.sampled_from([RAW, DAG_PB, DAG_CBOR])
@@ -33,12 +33,20 @@ presences = st.builds(Presence, names, st.booleans())
 blocks = st.tuples(codecs, st.binary(max_size=200))
 
 
-@given(st.lists(wants, max_size=20), st.booleans(), st.lists(blocks, max_size=5), st.lists(presences, max_size=9))
+@given(
+    st.lists(wants, max_size=20), st.booleans(), st.lists(blocks, max_size=5), st.lists(presences, max_size=9)
+)
 def test_a_message_comes_back_as_it_was_sent(entries, is_full, sent, told) -> None:
     named = [(bytes(cid_of(data, codec)), data) for codec, data in sent]
-    frame = encode_message(wants=entries, is_full=is_full, blocks=named, presences=told)
+    frame = message(wants=entries, is_full=is_full, blocks=named, presences=told)
     arrived = tuple((cid_of(data, codec), data) for codec, data in sent)
     assert decode_message(frame) == Message(tuple(entries), is_full, arrived, tuple(told))
+    wire = Wire()
+    wire.ParseFromString(frame)
+    assert [(prefix_of(name), data) for name, data in named] == [
+        (each.prefix, each.data) for each in wire.payload
+    ]
+    assert decode_message(wire.SerializeToString()) == decode_message(frame)
 
 
 @given(st.binary(max_size=400))
@@ -52,7 +60,7 @@ def test_bytes_of_any_kind_are_a_message_or_malformed(data) -> None:
 @given(st.lists(blocks, min_size=1, max_size=3), st.data())
 def test_a_flipped_byte_never_yields_a_block_under_the_old_name(sent, drawn) -> None:
     named = [(bytes(cid_of(data, codec)), data) for codec, data in sent]
-    frame = bytearray(encode_message(blocks=named))
+    frame = bytearray(message(blocks=named))
     place = drawn.draw(st.integers(0, len(frame) - 1))
     frame[place] ^= 1 << drawn.draw(st.integers(0, 7))
     try:
@@ -72,7 +80,7 @@ def test_a_version_0_name_is_a_dag_pb_node_and_its_prefix_is_written_out(digest)
 
 def test_every_message_carries_a_wantlist_even_an_empty_one() -> None:
     wire = Wire()
-    wire.ParseFromString(encode_message(presences=[Presence(bytes(cid_of(b"x")), False)]))
+    wire.ParseFromString(message(presences=[Presence(bytes(cid_of(b"x")), False)]))
     assert wire.HasField("wantlist")
 
 

@@ -13,14 +13,19 @@ from marina.clock import SystemClock
 from marina.ids import PeerId
 from p2p.bitswap.client import BitswapClient
 from p2p.bitswap.exchange import Bitswap
-from p2p.bitswap.frames import VarintReader, pack_varint
-from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Message, decode_message
+from p2p.bitswap.frames import VarintReader
+from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Message, decode_message, encode_message, varint
 from p2p.bitswap.server import BitswapServer
 from p2p.bitswap.session import Session
 from p2p.host import Host
 from p2p.stream import MarinaStream
 from storage.blocks.memory import MemoryBlockStore
 from tests.support.peers import make_host, running
+
+
+def message(**parts: object) -> bytes:
+    """Return the bytes of a message."""
+    return b"".join(encode_message(**parts))  # type: ignore[arg-type]
 
 
 class Swapper:
@@ -52,7 +57,7 @@ class Swapper:
         async with aclosing(session.fetch(cids)) as blocks:
             async for cid, data in blocks:
                 assert cid not in found, "it came twice"
-                found[cid] = data
+                found[cid] = bytes(data)
         return found, session.missing
 
 
@@ -73,13 +78,19 @@ async def swapping(*nodes: Swapper, others: Sequence[Host] = ()) -> AsyncIterato
 class Rogue:
     """A peer that hears wants and answers as its test says."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, refusals: int = 0) -> None:
+        """Make a peer that breaks off its first ``refusals`` streams."""
+        self.refusals = refusals
         self.host = make_host(name)
         self.host.serve(PROTOCOL, self._handle, max_streams_per_peer=8)
         self.heard: list[Message] = []
         self._news = trio.Event()
 
     async def _handle(self, stream: MarinaStream) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            await stream.reset()
+            return
         reader = VarintReader(stream, frame_bytes_max=MESSAGE_BYTES_MAX, pause_s=10)
         while (size_bytes := await reader.begin(60)) is not None:
             self.heard.append(decode_message(await reader.take(size_bytes)))
@@ -99,5 +110,5 @@ class Rogue:
         """Open a stream and write frames, their lengths in front."""
         stream = await self.host.open_stream(peer, PROTOCOL)
         for frame in frames:
-            await stream.write(pack_varint(len(frame)), frame)
+            await stream.write(varint(len(frame)), frame)
         return stream
