@@ -1,7 +1,7 @@
-"""Answers the wants of peers, each on one stream that this node opens and keeps open.
+"""Answers the wants of peers on streams that this node opens and keeps open.
 
 Kubo and Helia do not read the stream that they ask on, and Kubo since 0.37 expects its own to stay open.
-A block goes out once; memory per peer is one message being read from disk and one being written.
+A block goes out once; memory per peer is a message for each of three streams.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 log = logging.getLogger("marina.p2p")
-BATCH_BYTES = 1024 * 1024
+LANES = 3
+"""Streams to one peer: while one waits for the peer's window or disk, another sends. Kubo stores what one
+stream brings before it reads on."""
+BATCH_BYTES = 256 * 1024
 """A message is sent when it holds so much; with the last block it stays below the protocol's 4 MiB."""
 PRESENCES_MAX = 1024
 IDLE_S = 60.0
@@ -117,7 +120,7 @@ class BitswapServer:
         dropped = answering.wants.update(message.wants, is_full=message.is_full)
         if dropped:
             log.debug("a peer wants more blocks at once than are kept", extra={"context": {"more": dropped}})
-        answering.wake.set()
+        answering.work.unpark_all()
         await trio.sleep(answering.entries.take(len(message.wants), self._clock.monotonic_s()))
 
     def arrived(self, cids: Iterable[Cid]) -> None:
@@ -125,7 +128,7 @@ class BitswapServer:
         for cid in cids:
             for answering in self._peers.values():
                 if answering.wants.arrived(bytes(cid)):
-                    answering.wake.set()
+                    answering.work.unpark_all()
 
     async def look_up(self, name: bytes, kind: WantKind) -> bytes | bool | None:
         """Return a block's bytes, whether it is here if only that is wanted, None if it is not."""
@@ -176,7 +179,7 @@ class _Answering:
 
     def __init__(self, server: BitswapServer, origin: MarinaStream, entries: TokenBucket) -> None:
         self.wants = PeerWants()
-        self.wake = trio.Event()
+        self.work = trio.lowlevel.ParkingLot()
         self.entries = entries
         self.origin = origin
         self.scope = trio.CancelScope()
@@ -188,27 +191,32 @@ class _Answering:
         Raises:
             P2PError: the peer went away or takes no answers.
         """
-        async with await self._server.open(self.origin.peer) as stream, trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[_Answer](0)
-            nursery.start_soon(self._load, send)
-            async with receive:
-                async for message, answered in receive:
-                    await self._server.write(stream, message)
-                    for want in answered:
-                        self.wants.done(want)
+        async with trio.open_nursery() as nursery:
+            for _ in range(LANES):
+                nursery.start_soon(self._lane)
 
-    async def _load(self, send: trio.MemorySendChannel[_Answer]) -> None:
-        async with send:
+    async def _lane(self) -> None:
+        stream: MarinaStream | None = None
+        try:
             while await self._is_wanted():
                 message, answered = await self._message()
-                if answered:
-                    await send.send((message, answered))
+                if not answered:
+                    continue
+                stream = stream or await self._server.open(self.origin.peer)
+                await self._server.write(stream, message)
+                for want in answered:
+                    self.wants.done(want)
+        except BaseException:
+            if stream is not None:
+                await stream.reset()
+            raise
+        if stream is not None:
+            await stream.close()
 
     async def _is_wanted(self) -> bool:
         while not self.wants.has_ready:
-            self.wake = trio.Event()
             with trio.move_on_after(IDLE_S) as scope:
-                await self.wake.wait()
+                await self.work.park()
             if scope.cancelled_caught and not self.wants.has_ready:
                 return False
         return True
