@@ -46,56 +46,71 @@ def measure(bench: Bench) -> list[Measurement]:
             shared = library(ROOT / "build")
             artist = stack.enter_context(
                 Provider(
-                    folder / "artist", name="artist", sizes_bytes=[size_bytes] * rounds, is_bitswap_only=True
+                    folder / "artist",
+                    name="artist",
+                    sizes_bytes=[size_bytes] * (rounds + 1),
+                    is_bitswap_only=True,
                 )
             )
             first = stack.enter_context(Kubo(shared, _new(folder / "first") / "repo"))
             second = stack.enter_context(Kubo(shared, _new(folder / "second") / "repo"))
             near = stack.enter_context(Child(__name__))
             far = stack.enter_context(Child(__name__))
+            fresh = _memory(artist, first, near, folder, size_bytes)
             found = [_round(artist, first, second, (near, far), folder, number) for number in range(rounds)]
     finally:
         shutil.rmtree(folder)
-    return _rows(found[1:], bench, size_bytes // MIB)
+    return _rows(fresh, found[1:], bench, size_bytes // MIB)
 
 
 def _round(
     artist: Provider, first: Kubo, second: Kubo, listeners: tuple[Child, Child], folder: Path, number: int
 ) -> Message:
-    """Return seconds of every way, and growth of memory of a Kubo and of Marina while they receive."""
+    """Return the seconds that every way took."""
     sealed = artist.sealed[number]
     root = cid_text(sealed.layout.root)
     first.connect(f"{artist.addresses[0]}")
     (kubo,) = first.addresses()
     to_kubo_s = first.pin(root, timeout_s=_TIMEOUT_S)
     second.connect(kubo)
-    with growth_of(second.pid) as kubo_growth:
-        kubo_s = second.pin(root, timeout_s=_TIMEOUT_S)
+    kubo_s = second.pin(root, timeout_s=_TIMEOUT_S)
     near, far = listeners
     facts = {"sealed": sealed.to_message()}
     peer = addresses.parse(kubo).peer
     from_kubo = far.ask(
         _TIMEOUT_S, folder=str(folder / f"far-{number}"), peer=peer, addresses=[kubo], **facts
     )
-    with growth_of(near.pid) as growth:
-        between = near.ask(
-            _TIMEOUT_S,
-            folder=str(folder / f"near-{number}"),
-            peer=artist.peer,
-            addresses=list(artist.addresses),
-            **facts,
-        )
+    between = near.ask(
+        _TIMEOUT_S,
+        folder=str(folder / f"near-{number}"),
+        peer=artist.peer,
+        addresses=list(artist.addresses),
+        **facts,
+    )
     return {
         "kubo": kubo_s,
         "to kubo": to_kubo_s,
         "from kubo": from_kubo["wall_s"],
         "marina": between["wall_s"],
-        "kubo growth": kubo_growth.bytes / MIB,
-        "growth": growth.bytes / MIB,
     }
 
 
-def _rows(rounds: list[Message], bench: Bench, size_mib: int) -> list[Measurement]:
+def _memory(artist: Provider, kubo: Kubo, marina: Child, folder: Path, size_bytes: int) -> Message:
+    """Return by how many MiB each program grows that receives a file for the first time, in a new process."""
+    sealed = artist.sealed[-1]
+    kubo.connect(artist.addresses[0])
+    with growth_of(kubo.pid) as kubo_growth:
+        kubo.fetch(cid_text(sealed.layout.root), folder / "file", timeout_s=_TIMEOUT_S)
+    if (folder / "file").stat().st_size < size_bytes:
+        raise RuntimeError("Kubo's file is shorter than what it fetched")
+    (folder / "file").unlink()
+    facts = {"peer": artist.peer, "addresses": list(artist.addresses), "sealed": sealed.to_message()}
+    with growth_of(marina.pid) as growth:
+        marina.ask(_TIMEOUT_S, folder=str(folder / "fresh"), **facts)
+    return {"kubo growth": kubo_growth.bytes / MIB, "growth": growth.bytes / MIB}
+
+
+def _rows(fresh: Message, rounds: list[Message], bench: Bench, size_mib: int) -> list[Measurement]:
     def ratios(way: str) -> list[float]:
         return [each["kubo"] / each[way] for each in rounds]
 
@@ -106,8 +121,6 @@ def _rows(rounds: list[Message], bench: Bench, size_mib: int) -> list[Measuremen
         f"{len(rounds)} rounds of {size_mib} MiB, all ways in turn, median of the rounds' ratios; Kubo 0.22 "
         f"from Kubo 0.22 {rates('kubo')} MiB/s{bench.scale_note}"
     )
-    memory = [each["growth"] / max(each["kubo growth"], 1.0) for each in rounds]
-    grown, kubo_grown = (spread([each[name] for each in rounds]) for name in ("growth", "kubo growth"))
     ways = ((SWAP_TO_KUBO, "to kubo"), (SWAP_FROM_KUBO, "from kubo"), (SWAP_MARINA, "marina"))
     rows = [
         Measurement(
@@ -118,8 +131,10 @@ def _rows(rounds: list[Message], bench: Bench, size_mib: int) -> list[Measuremen
     rows.append(
         Measurement(
             SWAP_MEMORY,
-            statistics.median(memory),
-            f"rise of RssAnon while it receives, peak: Marina {grown} MiB, Kubo {kubo_grown} MiB; {note}",
+            fresh["growth"] / fresh["kubo growth"],
+            f"rise of RssAnon while a new process fetches {size_mib} MiB to a file, peak of samples each "
+            f"{1000 * SAMPLE_S:.0f} ms; Marina {fresh['growth']:.0f} MiB, all that it loads for it "
+            f"included, Kubo 0.22 {fresh['kubo growth']:.0f} MiB",
         )
     )
     return rows

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from tools.demo.chain import DemoChain
+from tools.demo.ipfs import Ipfs
 from tools.demo.market import Market
 from tools.demo.node import CHAPTER_S, DemoError, Node
 from tools.demo.paid import Paid
@@ -94,6 +95,7 @@ class Story:
     def __init__(self, root: Path, music: Path) -> None:
         self.root = root
         self.paid: Paid | None = None
+        self.ipfs: Ipfs | None = None
         self.artist = Node("artist", root)
         self.operators = [Node(f"operator{i}", root) for i in range(1, OPERATORS + 1)]
         self.listener = Node("listener", root)
@@ -238,6 +240,20 @@ class Story:
         assert self.paid is not None
         self.paid.buy()
 
+    def set_up_kubo(self) -> None:
+        """Start who comes in with chapter 8."""
+        say("\nStarting a stock Kubo and two nodes that know nobody …")
+        self.ipfs = Ipfs(
+            root=self.root, files=list(self.files.values()), decoded=decoded, check=check, say=say
+        )
+        self.nodes += self.ipfs.nodes
+        self.ipfs.set_up()
+
+    def keep_on_kubo(self) -> None:
+        """Chapter 8."""
+        assert self.ipfs is not None
+        self.ipfs.tell()
+
     def _limit(self, operator: Node, cap: str) -> None:
         """Start an operator anew with an upload cap and let the listener meet it again."""
         operator.stop()
@@ -313,6 +329,11 @@ def main() -> int:
             story.open_shop()
         with chapter("7  The artist sleeps; a stranger to her buys the album and hears it"):
             story.buy_asleep()
+        story.set_up_kubo()
+        with chapter(
+            "8  A citizen of IPFS: a stock Kubo keeps a release, and plays it when all else is gone"
+        ):
+            story.keep_on_kubo()
         ok = True
         say("\nEverything held.")
     except DemoError as err:
@@ -331,6 +352,8 @@ def main() -> int:
                 node.stop()
             story.chain.stop()
             processes = {node.name: node.process for node in story.nodes} | {"chain": story.chain.process}
+            if story.ipfs is not None:
+                story.ipfs.stop()
             if story.paid is not None:
                 story.paid.stop()
                 processes |= story.paid.processes
