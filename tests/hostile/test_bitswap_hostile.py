@@ -1,4 +1,4 @@
-"""Peers that abuse bitswap (threat T6): nothing is stored unasked, nobody else waits, memory stays bounded."""
+"""Peers that abuse bitswap (threat T6): nothing is stored unasked, nobody waits, memory stays bounded."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ async def test_kubo_fetches_a_file_of_fixed_leaves_and_one_of_a_rendition(kubo: 
         assert (tmp_path / "rendition").read_bytes() == b"".join(segments)
 
 
-async def test_kubo_fetches_a_single_segment_and_a_small_node_and_pins_a_tree(kubo: Kubo, tmp_path: Path) -> None:
+async def test_kubo_fetches_a_single_segment_and_a_small_node_and_pins_a_tree(
+    kubo: Kubo, tmp_path: Path
+) -> None:
     artist = Swapper("artist")
     async with swapping(artist):
         await in_thread(kubo.connect, artist.host.listen_addrs[0])
