@@ -1,4 +1,4 @@
-"""What py-libp2p's own bitswap does, and ours must not: these fail once it is repaired (decision 0012)."""
+"""What py-libp2p's own bitswap does, and ours must not: these fail once it is repaired (decision 0013)."""
 
 from __future__ import annotations
 
