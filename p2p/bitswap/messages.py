@@ -16,6 +16,7 @@ from libp2p.bitswap.pb.bitswap_pb2 import Message as _Wire
 
 from marina.cid import CID_BYTES, DAG_PB, DIGEST_BYTES, Cid, check_cid, cid_from_digest
 from marina.errors import MalformedError
+from marina.varint import varint
 from storage.file_ops import Buffer
 
 PROTOCOL = "/ipfs/bitswap/1.2.0"
@@ -169,16 +170,6 @@ def encode_message(
         inner = _PREFIX + varint(len(prefix)) + prefix + _DATA + varint(len(data))
         parts += [_PAYLOAD + varint(len(inner) + len(data)) + inner, data]
     return parts
-
-
-def varint(value: int) -> bytes:
-    """Return an unsigned varint, as it stands in front of lengths."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _name(name: bytes) -> bytes:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from marina.cid import DAG_PB, RAW, Cid, cid_from_digest, cid_of
 from marina.errors import MalformedError
+from marina.varint import varint
 from storage.content.layout import RenditionLayout
 
 LINKS_MAX = 1024
@@ -96,24 +96,14 @@ def _node(children: Sequence[Leaf]) -> bytes:
 
 
 def _link(child: Leaf) -> bytes:
-    return _field(1, child.cid) + _NO_NAME + _varint(child.tree_bytes)
+    return _field(1, child.cid) + _NO_NAME + varint(child.tree_bytes)
 
 
 def _unixfs(children: Sequence[Leaf]) -> bytes:
     file_bytes = sum(child.file_bytes for child in children)
-    sizes = b"".join(b"\x20" + _varint(child.file_bytes) for child in children)
-    return b"\x08" + _varint(_TYPE_FILE) + b"\x18" + _varint(file_bytes) + sizes
+    sizes = b"".join(b"\x20" + varint(child.file_bytes) for child in children)
+    return b"\x08" + varint(_TYPE_FILE) + b"\x18" + varint(file_bytes) + sizes
 
 
 def _field(number: int, data: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + _varint(len(data)) + data
-
-
-@lru_cache(maxsize=1024)  # nearly all lengths in a tree are the same few
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes((number << 3 | 2,)) + varint(len(data)) + data

@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from marina.cid import cid_of
+from marina.varint import varint
 from p2p.bitswap import exchange, session
-from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Presence, Want, varint
+from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Presence, Want
 from p2p.errors import P2PError
 from tests.support.swapping import Rogue, Swapper, message, swapping
 

@@ -11,10 +11,11 @@ import trio
 from marina.cid import Cid, cid_of
 from marina.clock import SystemClock
 from marina.ids import PeerId
+from marina.varint import varint
 from p2p.bitswap.client import BitswapClient
 from p2p.bitswap.exchange import Bitswap
 from p2p.bitswap.frames import VarintReader
-from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Message, decode_message, encode_message, varint
+from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Message, decode_message, encode_message
 from p2p.bitswap.server import BitswapServer
 from p2p.bitswap.session import Session
 from p2p.host import Host
