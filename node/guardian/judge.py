@@ -7,20 +7,19 @@ who asked for what is logged. Every refusal says a code and nothing else: there 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Protocol
 
 import trio
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from chain.key_facts import INCLUDED, Block, KeyFacts
+from chain.key_facts import INCLUDED, KeyFacts
 from marina.cid import RAW, cid_of
 from marina.clock import Clock
 from marina.errors import DamagedError, MalformedError, MarinaError, NotFoundError
 from marina.ids import Account, TrackId
 from marina.secret import Secret
-from marina.signing import Signer
+from node.guardian.collaborators import Chain, Holder
 from node.guardian.former import Former
 from node.guardian.heard import Heard
 from node.guardian.release_log import Release, ReleaseLog
@@ -57,58 +56,10 @@ LEASE_S = 30 * 86_400
 FOREVER_S = 2**64 - 1
 DELEGATE_X = 0
 _BUSY_S = 5
-ANSWER_S = 8.0
-"""For a whole answer; who asks waits three."""
-ANSWERS_MAX = 64
-"""At a time, over all peers; others wait their turn, and not for longer than an answer may take."""
-
-
-class Chain(Protocol):
-    """The chain, as far as keys depend on it; ``chain.key_facts.KeyChain`` is one."""
-
-    @property
-    def chain_id(self) -> int:
-        """EIP-155 id."""
-        ...
-
-    @property
-    def registry(self) -> bytes:
-        """Address of the TrackRegistry."""
-        ...
-
-    async def block(self, finality: int = INCLUDED, *, seen: int = 0) -> Block:
-        """Return the newest agreed block that a finality policy takes; NetworkError without one."""
-        ...
-
-    async def facts(self, track_id: TrackId, account: Account, tier: int, block: Block) -> KeyFacts:
-        """Return the agreed facts at a block; NetworkError without agreement."""
-        ...
-
-    async def accepts(self, account: Account, digest: bytes, signature: bytes, block: Block) -> bool:
-        """Return whether a contract account takes a signature for its own."""
-        ...
-
-
-class Holder(Protocol):
-    """Whose guardian this is; ``key`` raises VaultLockedError while the vault is locked."""
-
-    @property
-    def signer(self) -> Signer:
-        """This device."""
-        ...
-
-    @property
-    def account(self) -> Account:
-        """Whose it is."""
-        ...
-
-    def key(self) -> X25519PrivateKey:
-        """Return what shares are opened with."""
-        ...
-
-    def binding(self) -> bytes:
-        """Return this device's encoded binding."""
-        ...
+READ_S = 8.0
+"""For all that one answer reads of the chain. Listeners wait three; what was read serves their next try."""
+READS_MAX = 64
+"""At a time, over all peers; others wait their turn, and not for longer than that."""
 
 
 class _RefusedError(Exception):
@@ -154,7 +105,7 @@ class Judge:
         self._seen = seen
         self._former = former
         self._heard = Heard(clock=clock)
-        self._turns = trio.CapacityLimiter(ANSWERS_MAX)
+        self._turns = trio.CapacityLimiter(READS_MAX)
         self._keyboxes: OrderedDict[bytes, bytes] = OrderedDict()
         self.counts: Counter[str] = Counter()
 
@@ -167,7 +118,11 @@ class Judge:
             origin: where it comes from, as far as rates are concerned.
         """
         try:
-            made, outcome = await self._answer(message, peer_key, origin)
+            asked = decode_asked(message)
+            if isinstance(asked, Asked):
+                made, outcome = await self._status(asked, peer_key, origin), "status"
+            else:
+                made, outcome = await self._grant(asked, peer_key, origin), "granted"
         except _RefusedError as err:
             outcome = err.code.name.lower()
             made = encode_refusal(err.code, self._clock.now_s(), err.retry_after_s)
@@ -178,15 +133,17 @@ class Judge:
         self._seen(outcome)
         return made
 
-    async def _answer(self, message: bytes, peer_key: bytes, origin: str) -> tuple[bytes, str]:
-        """Return an answer and its outcome in time: slow endpoints must not let requests pile up."""
-        with trio.move_on_after(ANSWER_S):
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """Read the chain, one of a few and not for long: slow endpoints must not let requests pile up.
+
+        What needs no chain was checked before, and what is granted then is not cut off.
+        """
+        with trio.move_on_after(READ_S) as scope:
             async with self._turns:
-                asked = decode_asked(message)
-                if isinstance(asked, Asked):
-                    return await self._status(asked, peer_key, origin), "status"
-                return await self._grant(asked, peer_key, origin), "granted"
-        raise _RefusedError(Code.CHAIN_UNAVAILABLE, _BUSY_S)
+                yield
+        if scope.cancelled_caught:
+            raise _RefusedError(Code.CHAIN_UNAVAILABLE, _BUSY_S)
 
     async def _grant(self, asked: SignedRequest, peer_key: bytes, origin: str) -> bytes:
         body, chain = asked.body, self._usable_chain()
@@ -199,9 +156,10 @@ class Judge:
         self._heard.note(body.peer + body.nonce)
         binding, is_unsigned = self._checked_binding(body)
         try:
-            facts = await self._final_facts(chain, body)
-            await self._check_owner(chain, binding, facts, is_unsigned=is_unsigned)
-            box, scope = await self._checked_keybox(asked, facts)
+            async with self._reading():
+                facts = await self._final_facts(chain, body)
+                await self._check_owner(chain, binding, facts, is_unsigned=is_unsigned)
+                box, scope = await self._checked_keybox(asked, facts)
         except MarinaError as err:  # endpoints that are silent, of two minds, refuse, or of another chain
             raise _RefusedError(Code.CHAIN_UNAVAILABLE, _BUSY_S) from err
         self._check_licence(facts, box)
@@ -235,7 +193,8 @@ class Judge:
         code = 0
         number = 0
         try:
-            block = await chain.block()
+            async with self._reading():
+                block = await chain.block()
             number = block.number
             if asked.keybox is not None:
                 box = self._status_keybox(asked.keybox, body.keybox_digest, chain)

@@ -15,10 +15,9 @@ from marina.errors import DamagedError, MalformedError
 from marina.schema import U8, U64, Size, record
 from marina.secret import Secret
 from storage.content.guarded import FraudError, join_key
-from storage.content.keybox import Keybox, parse_keybox
+from storage.content.keybox import KEYBOX_BYTES_MAX, Keybox, parse_keybox
 from storage.content.keys import KeyName
 
-_KEYBOX_BYTES_MAX = 12 * 1024
 _SHARES_MAX = 32
 _SHARE_BYTES_MAX = 48
 
@@ -43,7 +42,7 @@ class KeyFraud:
         seen_s: Unix seconds.
     """
 
-    keybox: Annotated[bytes, Size(1, _KEYBOX_BYTES_MAX)]
+    keybox: Annotated[bytes, Size(1, KEYBOX_BYTES_MAX)]
     shares: Annotated[tuple[ProvenShare, ...], Size(1, _SHARES_MAX)]
     seen_s: U64
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from marina.clock import ManualClock
 from node.keys.evidence import FAULTS_MAX, Evidence
+from node.keys.fraud import KeyFraud, ProvenShare
+from storage.content.keybox import KEYBOX_BYTES_MAX
 from storage.errors import DiskFullError
 from tests.support.guardians import TRACK
 
@@ -52,3 +54,10 @@ async def test_on_a_full_disk_the_music_goes_on(private, monkeypatch):
     await keep(evidence, 1)
     monkeypatch.undo()
     assert await evidence.all() == []
+
+
+async def test_the_largest_keybox_with_the_most_shares_can_be_kept_as_proof(private):
+    shares = tuple(ProvenShare(x, bytes(33)) for x in range(1, 33))
+    proof = KeyFraud(bytes(KEYBOX_BYTES_MAX), shares, 1)
+    await Evidence(private=private, clock=ManualClock()).keep_fraud(proof)
+    assert await Evidence(private=private, clock=ManualClock()).frauds() == [proof]
