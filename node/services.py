@@ -203,6 +203,16 @@ def build_services(
         blocks=blocks, pins=blocks.pins, fetch=releases.block, announce=discovery.provides, clock=clock
     )
     healer = ReleaseHealer(blocks=blocks, catalog=catalog, library=library)
+    guardian = GuardianService(
+        host=host,
+        owner=owner,
+        chain=chain,
+        store=store,
+        publish=shared.publish,
+        clock=clock,
+        registry=registry,
+    )
+    keys.line.own = guardian
     return Services(
         home=home,
         settings=settings,
@@ -259,15 +269,7 @@ def build_services(
         ),
         ledger=ledger,
         keys=keys,
-        guardian=GuardianService(
-            host=host,
-            owner=owner,
-            chain=chain,
-            store=store,
-            publish=shared.publish,
-            clock=clock,
-            registry=registry,
-        ),
+        guardian=guardian,
         assurer=keys.assurer(blocks=blocks, downloads=downloads, block=releases.block),
         why=Why(
             account=owner.account,

@@ -149,7 +149,7 @@ class Collector:
         return work.collected(work.key)
 
     def _order(self, box: Keybox) -> list[Holder]:
-        """Return delegates, then guardians at random, the connected ones first; never this node."""
+        """Return delegates, then guardians at random, the connected ones and this node first."""
         guardians = [Holder(each.guardian, each.x) for each in box.shares]
         self._rng.shuffle(guardians)
         guardians.sort(key=lambda each: not self._line.is_near(each.peer_key))

@@ -140,3 +140,32 @@ def pack_status(party):
     box = party.box(1)
     body = StatusRequest(bytes(32), bytes(16), box.chain_id, box.registry, box.cid[-32:])
     return encode_status_request(body, box.to_bytes())
+
+
+class Own:
+    """The guardian of the listener's own node."""
+
+    def __init__(self) -> None:
+        self.is_on, self.hangs = True, False
+
+    async def answer(self, message, peer_key, origin):
+        if self.hangs:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return message + b" " + peer_key[:1] + origin.encode()
+
+
+async def test_a_nodes_own_guardian_is_asked_without_a_network_while_it_is_on(tmp_path):
+    async with network(tmp_path, "honest") as (_party, line, collector, _):
+        key = collector._asker.signer.public_key
+        with pytest.raises(PeerGoneError, match="switched off"):
+            await line.ask(key, b"x", timeout_s=1.0)
+        line.own = Own()
+        assert line.is_near(key)
+        assert await line.ask(key, b"x", timeout_s=1.0) == b"x " + key[:1]
+        line.own.hangs = True
+        with pytest.raises(PeerStalledError):
+            await line.ask(key, b"x", timeout_s=0.1)
+        line.own.is_on = False
+        with pytest.raises(PeerGoneError):
+            await line.ask(key, b"x", timeout_s=0.1)
