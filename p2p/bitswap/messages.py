@@ -137,7 +137,7 @@ def decode_message(frame: bytes | bytearray) -> Message:
         cid = _cid_from(prefix, data)
         if cid is not None:
             # A view keeps its whole frame in memory, which must not outweigh it.
-            blocks.append((cid, data if 2 * len(data) > len(frame) // len(payload) else bytes(data)))
+            blocks.append((cid, data if 2 * len(data) > len(frame) else bytes(data)))
     return Message(wants, wire.wantlist.full, tuple(blocks), presences)
 
 

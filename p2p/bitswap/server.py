@@ -161,10 +161,16 @@ class BitswapServer:
     async def _serve(self, peer: PeerId, answering: _Answering) -> None:
         try:
             with answering.scope:
-                for _ in range(FAILURES_MAX):
+                failures = 0
+                while failures < FAILURES_MAX:
                     outcome = await self._host.supervisor.guard(peer, PROTOCOL, answering.run)
-                    if outcome is Outcome.DONE or not self._host.is_connected(peer):
+                    if outcome is Outcome.DONE:
+                        if not answering.wants.has_ready:
+                            return
+                        continue  # it was wanted while the last stream was being closed
+                    if not self._host.is_connected(peer):
                         return
+                    failures += 1
                     answering.wants.again()
         finally:
             if self._peers.get(peer) is answering:
@@ -186,7 +192,7 @@ class _Answering:
         self._server = server
 
     async def run(self) -> None:
-        """Answer until the peer wants nothing for a minute.
+        """Answer until the peer has wanted nothing for a minute, or is gone.
 
         Raises:
             P2PError: the peer went away or takes no answers.
@@ -217,7 +223,8 @@ class _Answering:
         while not self.wants.has_ready:
             with trio.move_on_after(IDLE_S) as scope:
                 await self.work.park()
-            if scope.cancelled_caught and not self.wants.has_ready:
+            is_over = not len(self.wants) or not self.origin.is_connected
+            if scope.cancelled_caught and is_over and not self.wants.has_ready:
                 return False
         return True
 

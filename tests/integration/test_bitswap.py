@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import trio
 
 from marina.cid import cid_of
+from p2p.bitswap import server
 from p2p.bitswap import session as session_module
 from p2p.bitswap.messages import Presence, Want, WantKind
 from tests.support.peers import running
@@ -108,6 +110,33 @@ async def test_who_waits_for_a_block_gets_it_when_it_arrives_unless_they_called_
         assert not fickle.heard
         await one.close()
         await two.close()
+
+
+async def test_a_want_that_waits_outlives_the_silence_and_ends_with_its_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.1)
+    artist, patient = Swapper("artist"), Rogue("patient")
+    async with swapping(artist, others=[patient.host]):
+        data = os.urandom(100)
+        stream = await patient.say(artist.host.peer_id, message(wants=[Want(bytes(cid_of(data)))]))
+        await trio.sleep(0.5)
+        await artist.store.put(cid_of(data), data)
+        artist.server.arrived([cid_of(data)])
+        with trio.fail_after(5):
+            while not patient.heard:
+                await trio.sleep(0.01)
+        assert patient.heard[0].blocks == ((cid_of(data), data),)
+        other = Want(bytes(cid_of(b"never comes")))
+        again = await patient.say(artist.host.peer_id, message(wants=[other]))
+        await trio.sleep(0.3)
+        assert artist.server._peers
+        await artist.host.disconnect(patient.host.peer_id)
+        with trio.fail_after(5):
+            while artist.server._peers:
+                await trio.sleep(0.01)
+        await stream.reset()
+        await again.reset()
 
 
 async def test_a_fetch_that_is_left_early_calls_off_what_it_wanted() -> None:
