@@ -21,6 +21,8 @@ DAG_CBOR = 0x71
 CODECS = frozenset({RAW, DAG_PB, DAG_CBOR})
 CID_BYTES = 36
 DIGEST_BYTES = 32
+V0_BYTES = 2 + DIGEST_BYTES
+_V0_START = b"\x12\x20"
 
 
 def cid_of(data: bytes | bytearray | memoryview, codec: int = RAW) -> Cid:
@@ -50,6 +52,19 @@ def check_cid(data: bytes) -> Cid:
     if len(data) != CID_BYTES or data[0] != 1 or data[2:4] != b"\x12\x20" or data[1] not in CODECS:
         raise MalformedError("not a CIDv1 with a sha2-256 digest and a codec that Marina knows")
     return Cid(bytes(data))
+
+
+def known_cid(name: bytes) -> Cid | None:
+    """Return a CID as other programs write it under the form used here; None for kinds not known here.
+
+    A CIDv0, a bare sha2-256 multihash, names a DAG-PB node.
+    """
+    if len(name) == V0_BYTES and name[:2] == _V0_START:
+        return cid_from_digest(name[2:], DAG_PB)
+    try:
+        return check_cid(name)
+    except MalformedError:
+        return None
 
 
 def matches(cid: Cid, data: bytes | bytearray | memoryview) -> bool:

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import trio
 
-from marina.cid import Cid
+from marina.cid import Cid, known_cid
 from marina.ids import PeerId
 from p2p.bitswap.frames import framed
-from p2p.bitswap.messages import PROTOCOL, Message, Want, encode_message, local_cid
+from p2p.bitswap.messages import PROTOCOL, Message, Want, encode_message
 from p2p.errors import P2PError
 from p2p.host import Host
 from p2p.stream import MarinaStream
@@ -84,7 +84,7 @@ class BitswapClient:
             for taker in takers:
                 taker.arrived(peer, cid, data)
         for each in message.presences:
-            named = local_cid(each.name)
+            named = known_cid(each.name)
             if named is None:
                 continue
             for taker in tuple(self._wanted.get(named, ())):

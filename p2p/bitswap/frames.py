@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from marina.errors import MalformedError
-from marina.varint import varint
+from marina.protowire import varint
 from p2p.errors import PeerGoneError, PeerStalledError
 from p2p.framing import ByteSource
 from storage.file_ops import Buffer

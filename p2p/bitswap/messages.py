@@ -14,9 +14,9 @@ from enum import IntEnum
 from google.protobuf.message import DecodeError
 from libp2p.bitswap.pb.bitswap_pb2 import Message as _Wire
 
-from marina.cid import CID_BYTES, DAG_PB, DIGEST_BYTES, Cid, check_cid, cid_from_digest
+from marina.cid import DAG_PB, DIGEST_BYTES, V0_BYTES, Cid, cid_from_digest, known_cid
 from marina.errors import MalformedError
-from marina.varint import varint
+from marina.protowire import fields, varint
 from storage.file_ops import Buffer
 
 PROTOCOL = "/ipfs/bitswap/1.2.0"
@@ -26,10 +26,8 @@ BLOCK_BYTES_MAX = 2 * 1024 * 1024
 ENTRIES_MAX = 16 * 1024
 """Wants, blocks or presences in one message."""
 WIRE_CID_BYTES_MAX = 128
-_V0_BYTES = 2 + DIGEST_BYTES
 _V0_START = b"\x12\x20"
 _PAYLOAD, _PREFIX, _DATA = b"\x1a", b"\x0a", b"\x12"
-_FIXED_BYTES = {1: 8, 5: 4}
 _FIELDS_MAX = 2 * ENTRIES_MAX
 _BLOCK_FIELDS_MAX = 16
 
@@ -85,24 +83,9 @@ class Message:
     presences: tuple[Presence, ...] = ()
 
 
-def local_cid(name: bytes) -> Cid | None:
-    """Return the CID under which a block would be stored here; None for hashes and codecs not known here.
-
-    A CIDv0 names a DAG-PB node by its bare digest.
-    """
-    if len(name) == _V0_BYTES and name[:2] == _V0_START:
-        return cid_from_digest(name[2:], DAG_PB)
-    if len(name) != CID_BYTES:
-        return None
-    try:
-        return check_cid(name)
-    except MalformedError:
-        return None
-
-
 def prefix_of(name: bytes) -> bytes:
     """Return what a block is sent with: everything of its CID but the digest, the version written out."""
-    return b"\x00\x70" + _V0_START if len(name) == _V0_BYTES else name[:-DIGEST_BYTES]
+    return b"\x00\x70" + _V0_START if len(name) == V0_BYTES else name[:-DIGEST_BYTES]
 
 
 def decode_message(frame: bytes | bytearray) -> Message:
@@ -183,71 +166,32 @@ def _split(frame: bytes | bytearray) -> tuple[bytes, list[tuple[bytes, memoryvie
     view = memoryview(frame)
     rest = bytearray()
     payload: list[tuple[bytes, memoryview]] = []
-    at = fields = 0
-    while at < len(view):
-        fields += 1
-        start = at
-        tag, at, end = _field(view, at)
+    for number, (tag, start, at, end) in enumerate(fields(view), 1):
+        if number > _FIELDS_MAX or (len(payload) >= ENTRIES_MAX and tag == _PAYLOAD[0]):
+            raise MalformedError(f"a bitswap message with more than {ENTRIES_MAX} entries")
         if tag == _PAYLOAD[0]:
             payload.append(_block(view[at:end]))
         else:
             rest += view[start:end]
-        at = end
-        if fields > _FIELDS_MAX or len(payload) > ENTRIES_MAX:
-            raise MalformedError(f"a bitswap message with more than {ENTRIES_MAX} entries")
     return bytes(rest), payload
 
 
 def _block(view: memoryview) -> tuple[bytes, memoryview]:
     prefix, data = b"", view[:0]
-    at = fields = 0
-    while at < len(view):
-        fields += 1
-        tag, at, end = _field(view, at)
+    for number, (tag, _, at, end) in enumerate(fields(view), 1):
+        if number > _BLOCK_FIELDS_MAX:
+            raise MalformedError("a bitswap block with too many fields")
         if tag == _PREFIX[0]:
             prefix = bytes(view[at : min(end, at + WIRE_CID_BYTES_MAX)])
         elif tag == _DATA[0]:
             data = view[at:end]
-        at = end
-        if fields > _BLOCK_FIELDS_MAX:
-            raise MalformedError("a bitswap block with too many fields")
     if len(data) > BLOCK_BYTES_MAX:
         raise MalformedError(f"a bitswap block of {len(data)} bytes, allowed {BLOCK_BYTES_MAX}")
     return prefix, data
-
-
-def _field(view: memoryview, at: int) -> tuple[int, int, int]:
-    """Return a protobuf field's tag, and where its value begins and ends."""
-    tag, at = _read_varint(view, at)
-    kind = tag & 7
-    if kind == 0:
-        end = _read_varint(view, at)[1]
-    elif kind == 2:
-        size, at = _read_varint(view, at)
-        end = at + size
-    elif kind in _FIXED_BYTES:
-        end = at + _FIXED_BYTES[kind]
-    else:
-        raise MalformedError("not a bitswap message")
-    if end > len(view):
-        raise MalformedError("a bitswap message that ends inside a field")
-    return tag, at, end
-
-
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for place in range(10):
-        if at + place >= len(view):
-            break
-        byte = view[at + place]
-        value |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return value, at + place + 1
-    raise MalformedError("a bitswap message with a number that does not end")
 
 
 def _cid_from(prefix: bytes, data: memoryview) -> Cid | None:
     digest = hashlib.sha256(data).digest()
     if prefix == b"\x00\x70" + _V0_START:
         return cid_from_digest(digest, DAG_PB)
-    return local_cid(prefix + digest)
+    return known_cid(prefix + digest)

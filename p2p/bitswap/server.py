@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from marina.cid import Cid
+from marina.cid import Cid, known_cid
 from marina.clock import Clock
 from marina.errors import DamagedError, NotFoundError
 from marina.ids import PeerId
@@ -26,7 +26,6 @@ from p2p.bitswap.messages import (
     Want,
     WantKind,
     encode_message,
-    local_cid,
 )
 from p2p.bitswap.wants import PeerWants
 from p2p.chunk.pacing import PIECE_BYTES, Pacer
@@ -132,7 +131,7 @@ class BitswapServer:
 
     async def look_up(self, name: bytes, kind: WantKind) -> bytes | bool | None:
         """Return a block's bytes, whether it is here if only that is wanted, None if it is not."""
-        cid = local_cid(name)
+        cid = known_cid(name)
         if cid is None or self._is_denied(cid):
             return None
         if kind is WantKind.HAVE:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from marina.cid import DAG_PB, RAW, Cid, cid_from_digest, cid_of
 from marina.errors import MalformedError
-from marina.varint import varint
+from marina.protowire import varint
 from storage.content.layout import RenditionLayout
 
 LINKS_MAX = 1024

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from marina.cid import cid_of
-from marina.varint import varint
+from marina.protowire import varint
 from p2p.bitswap import exchange, session
 from p2p.bitswap.messages import MESSAGE_BYTES_MAX, PROTOCOL, Presence, Want
 from p2p.errors import P2PError

@@ -11,7 +11,7 @@ import trio
 from marina.cid import Cid, cid_of
 from marina.clock import SystemClock
 from marina.ids import PeerId
-from marina.varint import varint
+from marina.protowire import varint
 from p2p.bitswap.client import BitswapClient
 from p2p.bitswap.exchange import Bitswap
 from p2p.bitswap.frames import VarintReader
