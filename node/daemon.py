@@ -36,6 +36,7 @@ from node.api.app import build_app
 from node.api.metrics import ApiMetrics
 from node.api.origin import OriginPolicy
 from node.api.router import Router
+from node.api.routes_car import CarRoutes
 from node.api.routes_chain import ChainRoutes
 from node.api.routes_control import ControlRoutes
 from node.api.routes_dao import DaoRoutes
@@ -267,6 +268,7 @@ class _Daemon:
             GuardianRoutes(chain=services.chain, guardian=services.guardian, owner=services.owner),
             DaoRoutes(chain=services.chain, shared=services.shared),
             ModerationRoutes(moderation=services.moderation),
+            CarRoutes(services=services),
         )
         return router
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.api import Daemon
+from cli.car import configure_car, run_car
 from cli.console import Console, clean, human_date
 from cli.sale import add_holder_options, holder_body, sale_lines
 from cli.spend import add_spend_options, settled_lines, spend
@@ -47,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "to", metavar="ACCOUNT|KEY", help="its account, or what 'marina guardian id' prints there"
         )
         add_spend_options(each)
+    configure_car(actions)
     add_holder_options(reissue)
     add_spend_options(reissue)
 
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         writer = {"to": args.to, "allowed": args.action == "allow"}
         spend(daemon, console, args, f"/api/v1/releases/{args.id}/writers", writer)
         return 0
+    if args.action in ("export", "import"):
+        return run_car(daemon, args, console)
     if args.action == "list":
         return _list(daemon, console)
     if args.action == "status":
