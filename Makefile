@@ -7,7 +7,7 @@ MUSIC ?=
 KEEP ?=
 AREA ?=
 
-.PHONY: help env lint test demo bench fuzz test-faults vectors contracts lock clean
+.PHONY: help env lint test demo bench fuzz test-faults vectors contracts lock kubo clean
 
 help:
 	@echo "make demo          a whole swarm on this machine: publish, find, play, lose peers, keep playing"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench [AREA=song]  the measured numbers, in build/bench.json and build/bench.md"
 	@echo "make fuzz          long fuzzing;   make test-faults   a thousand kills"
 	@echo "make contracts     recompile the contracts and test them (needs node and npm)"
+	@echo "make kubo          build a current Kubo, against which IPFS is tested (needs Go, takes minutes)"
 	@echo "make env           only the environment, from the committed lock"
 
 env: $(ENV)
@@ -57,6 +58,10 @@ vectors: $(ENV)
 
 contracts: contracts/node_modules/.complete
 	cd contracts && node tools/compile.mjs && $(FORGE) test --offline
+
+# The peer of the tests of IPFS, at the version that go.sum pins.
+kubo: $(ENV)
+	$(BIN)/python -m tools.bench.kubo_daemon
 
 contracts/node_modules/.complete: contracts/package-lock.json
 	cd contracts && npm ci --no-progress

