@@ -8,7 +8,7 @@ from contextlib import aclosing
 from marina.cid import DAG_CBOR, Cid, cid_text, codec_of
 from marina.errors import DamagedError, MalformedError, MarinaError, NotFoundError
 from node.library import Library, Target
-from storage.blocks.embedded import EmbeddedBlockStore
+from storage.blocks.indexed import IndexedBlockStore
 from storage.content.release import open_release
 from storage.library.catalog import Catalog
 from storage.retention import Retention
@@ -20,7 +20,7 @@ _PAGE = 500
 class ReleaseHealer:
     """Brings back the manifests, keyboxes and layouts of every release that this node keeps whole."""
 
-    def __init__(self, *, blocks: EmbeddedBlockStore, catalog: Catalog, library: Library) -> None:
+    def __init__(self, *, blocks: IndexedBlockStore, catalog: Catalog, library: Library) -> None:
         self._blocks = blocks
         self._catalog = catalog
         self._library = library

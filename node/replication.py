@@ -31,7 +31,7 @@ from p2p.replication.planner import Stage
 from p2p.replication.pledges import PledgeBook, PledgePolicy
 from p2p.replication.service import Replicator
 from p2p.wire.pledge import CheckBinding
-from storage.blocks.embedded import EmbeddedBlockStore
+from storage.blocks.indexed import IndexedBlockStore
 from storage.content.layout import RenditionLayout
 from storage.identity.binding import decode_binding, verify_binding
 from storage.identity.owner import Owner
@@ -96,7 +96,7 @@ class Keeper:
     def __init__(
         self,
         *,
-        blocks: EmbeddedBlockStore,
+        blocks: IndexedBlockStore,
         library: Library,
         downloads: Downloads,
         swarm: Swarm,

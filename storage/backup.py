@@ -44,7 +44,10 @@ from storage.identity.derive import backup_private_key
 from storage.identity.private_file import read_private, write_private
 from storage.kv import KeyValueStore
 
-BLOCK_TABLES = ("rendition", "have", "part", "block", "holding", "evict", "pin", "pin-end", "totals")
+BLOCK_TABLES = (
+    "rendition", "have", "part", "block", "holding", "evict", "pin", "pin-end", "totals", "engine",
+    "kubo-drop",
+)  # fmt: skip
 """Tables of the block store: they describe files that are not in a backup."""
 DATABASE = "meta"
 _PAGE_PAIRS = 64

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from marina.cid import DAG_PB, Cid, cid_text, codec_of
 from marina.errors import MarinaError
-from storage.blocks.embedded import EmbeddedBlockStore
+from storage.blocks.indexed import IndexedBlockStore
 from storage.blocks.protocol import StoreStat
 from storage.errors import BlockDamagedError, BlockNotFoundError
 from storage.gc import Collection
@@ -92,7 +92,7 @@ class VerifyProgress:
 class Repo:
     """Statistics, verification and collection over one embedded store."""
 
-    def __init__(self, store: EmbeddedBlockStore) -> None:
+    def __init__(self, store: IndexedBlockStore) -> None:
         self._store = store
 
     async def stat(self, *, why: bool = False, largest: int = LARGEST_SHOWN) -> RepoStat:
@@ -168,7 +168,7 @@ class Repo:
 class _Run:
     """One verification: counts, and the damage found."""
 
-    def __init__(self, store: EmbeddedBlockStore, heal: Heal | None, total: int) -> None:
+    def __init__(self, store: IndexedBlockStore, heal: Heal | None, total: int) -> None:
         self._store = store
         self._heal = heal
         self._total = total

@@ -15,11 +15,14 @@ import trio
 from marina.cid import Cid
 from marina.schema import encode_record
 from storage.blocks.rows import BlockRow, HaveRow, HoldingRow, RenditionRow, TotalsRow, decode_row
+from storage.errors import StorageError
 from storage.kv import KeyValueStore, Table
 from storage.quota import Quota
 from storage.retention import Retention
 
 _TOTALS_KEY = b"all"
+_ENGINE_KEY = b"name"
+DEFAULT_ENGINE = "embedded"
 _PAGE = 256
 
 
@@ -76,17 +79,23 @@ class StoreIndex:
         self.pin = Table(store, "pin")
         self.pin_end = Table(store, "pin-end")
         self._totals_table = Table(store, "totals")
+        self.kubo_drop = Table(store, "kubo-drop")
+        self._engine_table = Table(store, "engine")
         self.store = store
         self.totals = Totals()
         self._quota = quota
         self._lock = trio.Lock()
 
-    async def load(self) -> bool:
+    async def load(self, engine: str) -> bool:
         """Read the totals; return False for an index without them, which is new or was repaired.
 
+        Args:
+            engine: where the bytes go that this index names.
+
         Raises:
-            StorageError: they are damaged.
+            StorageError: they are damaged, or the bytes went to another engine until now.
         """
+        await self._check_engine(engine)
         data = await self._totals_table.get(_TOTALS_KEY)
         if data is None:
             await self.recount()
@@ -94,6 +103,20 @@ class StoreIndex:
         row = decode_row(TotalsRow, data)
         self._adopt(Totals(row.blocks, row.renditions, row.payload_bytes, list(row.charged_bytes)))
         return True
+
+    async def _check_engine(self, engine: str) -> None:
+        noted = await self._engine_table.get(_ENGINE_KEY)
+        known = DEFAULT_ENGINE if noted is None else noted.decode()
+        if known != engine and (await self.rendition.scan(limit=1) or await self.block.scan(limit=1)):
+            raise StorageError(
+                f"this home keeps its blocks in the {known} engine, and storage.backend says {engine}. Move "
+                f"them while the daemon is stopped: marina repo move {engine}"
+            )
+        await self.note_engine(engine)
+
+    async def note_engine(self, engine: str) -> None:
+        """Write down where the bytes are that this index names."""
+        await self._engine_table.put(_ENGINE_KEY, engine.encode())
 
     async def recount(self) -> Totals:
         """Sum up all rows anew and return the totals; costs as much as is kept."""

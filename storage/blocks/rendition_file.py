@@ -190,6 +190,18 @@ def _cid_of_name(name: str, suffix: str) -> Cid | None:
         return None
 
 
+def check_segments(layout: RenditionLayout, segments: Sequence[tuple[int, Buffer]]) -> None:
+    """Return if each segment is what its layout says; MalformedError at the first that is not."""
+    plan = layout.plan
+    for index, data in segments:
+        if not 0 <= index < plan.count:
+            raise MalformedError(f"the rendition has {plan.count} segments and none of index {index}")
+        if len(data) != plan.ciphertext(index).length or (
+            hashlib.sha256(data).digest() != layout.digest(index)
+        ):
+            raise MalformedError(f"segment {index} does not hash to its CID")
+
+
 def store_segments(
     files: SparseFiles, ops: FileOps, layout: RenditionLayout, segments: Sequence[tuple[int, Buffer]]
 ) -> None:
@@ -200,17 +212,10 @@ def store_segments(
         DiskFullError: the disk took only part; none of them counts as stored.
         StorageError: the disk refused them.
     """
-    plan = layout.plan
-    for index, data in segments:
-        if not 0 <= index < plan.count:
-            raise MalformedError(f"the rendition has {plan.count} segments and none of index {index}")
-        if len(data) != plan.ciphertext(index).length or (
-            hashlib.sha256(data).digest() != layout.digest(index)
-        ):
-            raise MalformedError(f"segment {index} does not hash to its CID")
+    check_segments(layout, segments)
     with translated("store segments"), files.opened(layout.root, for_writing=True) as fd:
         for index, data in segments:
-            write_all(ops, fd, data, plan.ciphertext(index).start)
+            write_all(ops, fd, data, layout.plan.ciphertext(index).start)
 
 
 def load_segments(

@@ -1,6 +1,6 @@
-"""Declared renditions: their rows in the index, their segments in sparse files, their durability.
+"""Declared renditions: their rows in the index, their segments in the engine, their durability.
 
-Order of every write: bytes to the file, fdatasync, then one index batch with the bitmap. The bitmap
+Order of every write: bytes to the engine, its sync, then one index batch with the bitmap. The bitmap
 in memory shows segments at once; the one in the index never names a segment whose bytes could still
 be lost.
 """
@@ -16,8 +16,8 @@ import trio
 from marina.cid import Cid, cid_text
 from marina.errors import MalformedError
 from marina.schema import encode_record
+from storage.blocks.engine import BlobEngine
 from storage.blocks.index import Change, StoreIndex
-from storage.blocks.rendition_file import SparseFiles, load_segments, store_segments
 from storage.blocks.rendition_state import RenditionState, StateCache, indices_of
 from storage.blocks.rows import HaveRow, HoldingRow, RenditionRow, decode_row, encode_part
 from storage.blocks.threads import DiskThreads
@@ -25,20 +25,21 @@ from storage.blocks.writer import StagedFile
 from storage.content.layout import RenditionLayout
 from storage.content.unixfs import check_layout
 from storage.errors import BlockNotFoundError, StorageError
-from storage.file_ops import Buffer, FileOps, translated
+from storage.file_ops import Buffer
 from storage.pins import Pins
-from storage.quota import Quota, rendition_charge
+from storage.quota import rendition_charge
 
 log = logging.getLogger("marina.storage")
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRendition:
-    """Everything about a layout that costs computation: its row and its parts by CID."""
+    """Everything about a layout that costs computation: its row, its parts and its nodes by CID."""
 
     layout: RenditionLayout
     row: RenditionRow
     parts: tuple[tuple[Cid, bytes], ...]
+    nodes: tuple[tuple[Cid, bytes], ...]
 
 
 def prepare(layout: RenditionLayout) -> PreparedRendition:
@@ -50,27 +51,16 @@ def prepare(layout: RenditionLayout) -> PreparedRendition:
     row = RenditionRow(layout.plaintext_bytes, layout.digests, charge, len(nodes), node_bytes)
     parts = {layout.cid(index): encode_part(index) for index in reversed(range(plan.count))}
     parts.update((cid, encode_part(data)) for cid, data in nodes)
-    return PreparedRendition(layout, row, tuple(parts.items()))
+    return PreparedRendition(layout, row, tuple(parts.items()), tuple(nodes))
 
 
 class Renditions:
     """All declared renditions of one store."""
 
-    def __init__(
-        self,
-        *,
-        index: StoreIndex,
-        pins: Pins,
-        files: SparseFiles,
-        ops: FileOps,
-        quota: Quota,
-        threads: DiskThreads,
-    ) -> None:
+    def __init__(self, *, index: StoreIndex, pins: Pins, engine: BlobEngine, threads: DiskThreads) -> None:
         self._index = index
         self._pins = pins
-        self._files = files
-        self._ops = ops
-        self._quota = quota
+        self._engine = engine
         self._threads = threads
         self._states = StateCache()
         self._structure_lock = trio.Lock()
@@ -120,24 +110,21 @@ class Renditions:
 
     async def insert(self, prepared: PreparedRendition) -> None:
         """Declare a rendition; nothing happens if it is declared."""
-        async with self._structure_lock, self._index.changing() as change:
-            if await self.find(prepared.layout.root) is None:
-                await self._add_rows(change, prepared, have=0)
+        async with self._engine.holding([cid for cid, _ in prepared.nodes]):
+            await self._engine.store_tree(prepared.nodes)
+            async with self._structure_lock, self._index.changing() as change:
+                if await self.find(prepared.layout.root) is None:
+                    await self._add_rows(change, prepared, have=0)
 
     async def put(self, root: Cid, segments: Sequence[tuple[int, Buffer]]) -> None:
         """Verify and write segments in one thread hop; they are here when this returns."""
         state = await self._need(root)
 
-        def store() -> None:
-            fresh = [(index, data) for index, data in segments if not (index >= 0 and state.has(index))]
-            self._quota.check_disk(sum(len(data) for _, data in fresh))
-            store_segments(
-                self._files, self._ops, state.layout, segments if len(fresh) == len(segments) else fresh
-            )
-
-        await self._threads.write(store)
+        fresh = [(index, data) for index, data in segments if not (index >= 0 and state.has(index))]
+        if fresh:
+            await self._engine.store_segments(state.layout, fresh)
         if state.is_deleted:
-            await self._drop_stray(root)
+            await self._drop_stray(state.layout)
             raise BlockNotFoundError(f"rendition {cid_text(root)} was removed meanwhile")
         for index, data in segments:
             if not state.has(index):
@@ -152,7 +139,7 @@ class Renditions:
         if not wanted:
             return [None] * len(indices)
         layout = state.layout
-        loaded = await self._threads.read(lambda: load_segments(self._files, self._ops, layout, wanted))
+        loaded = await self._engine.load_segments(layout, wanted)
         found = dict(zip(wanted, loaded, strict=True))
         damaged = [index for index, data in found.items() if data is None]
         if damaged:
@@ -218,22 +205,24 @@ class Renditions:
             raise MalformedError(
                 f"the layout has {prepared.layout.plan.ciphertext_bytes} bytes, not {staged.bytes_written}"
             )
-        await self._threads.sync(staged.sync)
-        with trio.CancelScope(shield=True):
-            async with self._structure_lock:
-                known = await self.find(root)
-                if known is not None and known.durable == known.full:
-                    staged.discard()
-                    return
-                await self._threads.sync(lambda: self._install(staged, root))
-                try:
-                    await self._record_whole(prepared)
-                except StorageError:
-                    if known is None:
-                        await self._threads.write(lambda: self._files.remove(root))
-                    raise
-                finally:
-                    staged.end_adopted()
+        async with self._engine.holding([cid for cid, _ in prepared.parts]):
+            await self._engine.store_tree(prepared.nodes)
+            await self._engine.upload(staged, prepared.layout)
+            with trio.CancelScope(shield=True):
+                async with self._structure_lock:
+                    known = await self.find(root)
+                    if known is not None and known.durable == known.full:
+                        staged.discard()
+                        return
+                    await self._engine.install(staged, root)
+                    try:
+                        await self._record_whole(prepared)
+                    except StorageError:
+                        if known is None:
+                            await self._engine.remove_rendition(root)
+                        raise
+                    finally:
+                        await self._engine.finish(staged)
 
     async def remove(self, root: Cid, *, allows: Callable[[HoldingRow], bool] | None = None) -> int:
         """Remove a rendition: index first, then the file. Return its charge, 0 if it is not here.
@@ -256,7 +245,7 @@ class Renditions:
                 state.is_deleted = True
                 self._deletions += 1
                 self._states.discard(root)
-                await self._threads.write(lambda: self._unlink(root))
+                await self._engine.remove_rendition(root)
         return charge
 
     async def forget_segment(self, root: Cid, index: int) -> bool:
@@ -279,16 +268,15 @@ class Renditions:
         if not state.have & ~state.durable:
             return True  # only losses to write down
         try:
-            await self._threads.sync(lambda: self._files.sync(state.layout.root))
-        except OSError as err:
+            await self._engine.sync(state.layout.root)
+        except StorageError:
             if state.is_deleted:
                 return False
             # The kernel may have dropped the pages and will not say so twice: trust none of them.
             state.have &= state.durable
             state.unsynced_bytes = 0
             state.is_write_lost = True
-            with translated("make segments durable"):
-                raise err
+            raise
         return True
 
     async def _record(self, synced: list[tuple[RenditionState, int, int]]) -> None:
@@ -343,6 +331,7 @@ class Renditions:
         change.delete(self._index.have, root)
         for cid, _ in prepared.parts:
             change.delete(self._index.part, cid + root)
+        self._engine.leave(change, [cid for cid, _ in prepared.parts])
         return await self._pins.dismiss(change, root)
 
     def _count(self, change: Change, state: RenditionState, bits: int) -> None:
@@ -351,19 +340,13 @@ class Renditions:
         change.totals.blocks += gained.bit_count() - lost.bit_count()
         change.totals.payload_bytes += state.byte_count(gained) - state.byte_count(lost)
 
-    def _install(self, staged: StagedFile, root: Cid) -> None:
-        with translated("give a rendition its place"):
-            self._files.install(staged.path, root)
-
-    def _unlink(self, root: Cid) -> None:
-        with translated("remove a rendition"):
-            self._files.remove(root)
-
-    async def _drop_stray(self, root: Cid) -> None:
-        """Remove the file that a write made again behind a removal."""
+    async def _drop_stray(self, layout: RenditionLayout) -> None:
+        """Remove what a write stored again behind a removal."""
         async with self._structure_lock:
-            if await self.find(root) is None:
-                await self._threads.write(lambda: self._unlink(root))
+            if await self.find(layout.root) is None:
+                async with self._index.changing() as change:
+                    self._engine.leave(change, [layout.cid(index) for index in range(layout.plan.count)])
+                await self._engine.remove_rendition(layout.root)
 
 
 def held_indices(state: RenditionState) -> frozenset[int]:

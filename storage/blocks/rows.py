@@ -12,6 +12,8 @@ evict      retention ‖ last access ‖ cid empty; the order in which room is m
 pin        cid ‖ retention               why it is kept and until when
 pin-end    until ‖ cid ‖ retention       empty; the order in which pins end
 totals     (one row)                     sums over all of the above
+engine     (one row)                     where the bytes are: embedded, kubo
+kubo-drop  cid                           empty; rubbish in a Kubo node, to be removed there
 ========== ============================= ====================================================
 """
 

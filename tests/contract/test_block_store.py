@@ -10,12 +10,17 @@ import pytest
 from marina.cid import DAG_CBOR, RAW, cid_from_digest, cid_of, digest_of
 from marina.errors import MalformedError
 from storage.blocks.embedded import EmbeddedBlockStore
+from storage.blocks.indexed import IndexedBlockStore
 from storage.blocks.memory import MemoryBlockStore
 from storage.content.layout import LARGE_BYTES, RenditionLayout
 from storage.content.unixfs import rendition_file
 from storage.errors import BlockNotFoundError, QuotaExceededError, StorageError
+from storage.kubo.address import parse_address
+from storage.kubo.rpc import KuboRpc
+from storage.kubo.store import KuboBlockStore
 from storage.kv import LevelKv
 from storage.quota import Quota
+from tests.support.kubo import running_kubo
 
 MIB = 1024 * 1024
 QUOTA = 64 * MIB
@@ -38,7 +43,19 @@ async def embedded_store(tmp_path, quota_bytes):
     await kv.close()
 
 
-@pytest.fixture(params=[memory_store, embedded_store], ids=["memory", "embedded"])
+@asynccontextmanager
+async def kubo_store(tmp_path, quota_bytes):
+    with running_kubo(tmp_path) as kubo:
+        kv = LevelKv(tmp_path / "meta")
+        rpc = KuboRpc(parse_address(kubo.rpc_url))
+        store = KuboBlockStore(kv=kv, directory=tmp_path / "blobs", rpc=rpc, quota=Quota(quota_bytes))
+        await store.open()
+        yield store
+        await store.close()
+        await kv.close()
+
+
+@pytest.fixture(params=[memory_store, embedded_store, kubo_store], ids=["memory", "embedded", "kubo"])
 async def make_store(request, tmp_path):
     return lambda quota_bytes=QUOTA: request.param(tmp_path, quota_bytes)
 
@@ -263,7 +280,7 @@ async def test_what_a_partial_rendition_still_waits_for_is_taken(make_store):
     async with make_store(2 * MIB + 900 * 1024) as store:
         await store.declare(first)
         block = os.urandom(MIB)
-        if isinstance(store, EmbeddedBlockStore):
+        if isinstance(store, IndexedBlockStore):
             await store.pins.pin([first.root], 5)
         with pytest.raises(QuotaExceededError):
             await store.put(cid_of(block), block)

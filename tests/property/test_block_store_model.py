@@ -128,7 +128,7 @@ class StoreMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from([n for n, indices in sorted(self.have.items()) if indices]))
         index = data.draw(st.sampled_from(sorted(self.have[number])))
         layout, _, _ = RENDITIONS[number]
-        path = self.store._all_files[0].path(layout.root)
+        path = self.store._engine._files.path(layout.root)
         with path.open("r+b") as file:
             file.seek(layout.plan.ciphertext(index).start)
             first = file.read(1)[0]

@@ -93,6 +93,7 @@ class KuboDaemon:
         self.peer_id = ""
         self.swarm_addr = ""
         self._process: subprocess.Popen[str] | None = None
+        self._reader = threading.Thread()
         if not (repo / "config").exists():
             self._run("init", "--empty-repo", "--profile=test")
             settings = {**_OFFLINE, **(config or {})}
@@ -136,9 +137,11 @@ class KuboDaemon:
                 lines.append(line.strip())
                 if line.startswith("Daemon is ready"):
                     is_ready.set()
+            process.stdout.close()
             is_ready.set()  # it ended
 
-        threading.Thread(target=read, daemon=True).start()
+        self._reader = threading.Thread(target=read, daemon=True)
+        self._reader.start()
         is_ready.wait(_START_S)
         address = next(
             (each.removeprefix(_RPC_PREFIX).lstrip(": ") for each in lines if each.startswith(_RPC_PREFIX)),
@@ -165,6 +168,7 @@ class KuboDaemon:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._reader.join()
             self._process = None
 
     def stop(self) -> None:
