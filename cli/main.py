@@ -51,6 +51,7 @@ COMMANDS: dict[str, str] = {
     "pin": "keep a release whatever the quota does",
     "peers": "connected peers; connect, ban, unban",
     "repo": "storage: stat, verify, garbage collection",
+    "ipfs": "pair with a Kubo node, which keeps what you publish",
     "backup": "write an encrypted backup of the node's state",
     "restore": "check a backup or restore it into an empty home",
     "chain": "the chain: status, calls, deployment; the embedded development chain",

@@ -43,6 +43,7 @@ from node.api.routes_dao import DaoRoutes
 from node.api.routes_editions import EditionRoutes
 from node.api.routes_guardian import GuardianRoutes
 from node.api.routes_health import HealthRoutes
+from node.api.routes_ipfs import IpfsRoutes
 from node.api.routes_keys import KeyRoutes
 from node.api.routes_listening import ListeningRoutes
 from node.api.routes_market import MarketRoutes
@@ -194,6 +195,7 @@ class _Daemon:
             await nursery.start(services.moderation.run)
             await nursery.start(services.selling.watch.run)
             await nursery.start(services.copies.run)
+            await nursery.start(services.ipfs.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
             yield
@@ -269,6 +271,7 @@ class _Daemon:
             DaoRoutes(chain=services.chain, shared=services.shared),
             ModerationRoutes(moderation=services.moderation),
             CarRoutes(services=services),
+            IpfsRoutes(services=services),
         )
         return router
 

@@ -19,6 +19,8 @@ async def announce(services: Services, published: Published) -> None:
     await services.library.add(FetchedRelease(signed, tracks, None), is_mine=True, is_local=True)
     roots = [each.layout.root for _, track in tracks for each in track.renditions]
     await services.discovery.released(signed, roots, published.retired)
+    release = signed.release
+    await services.ipfs.published(release.release_id, None if release.withdrawn else signed.cid)
     if not signed.release.withdrawn and signed.release.previous is not None:
         await services.replication.follow(signed.release.previous, Target(signed, tracks, None))
 

@@ -25,6 +25,8 @@ from node.fetch_ledger import FetchLedger
 from node.guardian.service import GuardianService
 from node.healing import ReleaseHealer
 from node.health import HealthMonitor
+from node.ipfs.pairing import IpfsPairing
+from node.ipfs.wiring import build_pairing, kubo_address
 from node.jobs import Jobs
 from node.keys.assurance import Assurer
 from node.keys.desk import KeyDesk, build_key_desk
@@ -55,7 +57,10 @@ from p2p.releases import ReleaseFetcher
 from p2p.search.server import SearchServer
 from storage.audio.sandbox import AudioSandbox, SandboxSettings
 from storage.blocks.embedded import EmbeddedBlockStore
+from storage.blocks.indexed import IndexedBlockStore
 from storage.identity.owner import Owner
+from storage.kubo.rpc import KuboRpc
+from storage.kubo.store import KuboBlockStore
 from storage.kv import LevelKv, Table
 from storage.library.catalog import Catalog
 from storage.library.search import SearchIndex
@@ -87,7 +92,7 @@ class Services:
     store: LevelKv
     owner: Owner
     private: PrivateStore
-    blocks: EmbeddedBlockStore
+    blocks: IndexedBlockStore
     repo: Repo
     catalog: Catalog
     index: SearchIndex
@@ -121,6 +126,7 @@ class Services:
     keeper: Keeper
     replication: Replication
     chain: ChainService
+    ipfs: IpfsPairing
     shared: SharedBlocks
     moderation: Moderation
     jobs: Jobs
@@ -135,9 +141,7 @@ def build_services(
     *, home: Home, settings: Settings, clock: Clock, registry: Registry, store: LevelKv, owner: Owner
 ) -> Services:
     """Return the services of a node, none of them running."""
-    blocks = EmbeddedBlockStore(
-        kv=store, directory=home.blobs, quota=Quota(settings.storage.quota_bytes), clock=clock
-    )
+    blocks = _block_store(home, settings, clock, store)
     catalog = Catalog(store, clock=clock)
     index = SearchIndex(home.search, catalog)
     audio = AudioSandbox(settings=SandboxSettings(workers=DECODERS))
@@ -327,6 +331,9 @@ def build_services(
             clock=clock,
         ),
         chain=chain,
+        ipfs=build_pairing(
+            settings=settings.ipfs, store=store, catalog=catalog, host=host, swarm=swarm, clock=clock
+        ),
         shared=shared,
         moderation=Moderation(
             source=AdoptedList(chain),
@@ -342,8 +349,16 @@ def build_services(
     )
 
 
+def _block_store(home: Home, settings: Settings, clock: Clock, store: LevelKv) -> IndexedBlockStore:
+    quota, address = Quota(settings.storage.quota_bytes), kubo_address(settings.ipfs)
+    if settings.storage.backend == "kubo" and address is not None:
+        rpc = KuboRpc(address)
+        return KuboBlockStore(kv=store, directory=home.blobs, rpc=rpc, quota=quota, clock=clock)
+    return EmbeddedBlockStore(kv=store, directory=home.blobs, quota=quota, clock=clock)
+
+
 def _publisher(
-    home: Home, clock: Clock, store: LevelKv, owner: Owner, blocks: EmbeddedBlockStore, audio: AudioSandbox
+    home: Home, clock: Clock, store: LevelKv, owner: Owner, blocks: IndexedBlockStore, audio: AudioSandbox
 ) -> Publisher:
     sealer = RenditionSealer(
         blocks=blocks, random=secrets.token_bytes, limiter=trio.CapacityLimiter(SEAL_THREADS)

@@ -17,6 +17,7 @@ API_PORT = 7787
 Profile = Literal["development", "staging", "production"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ChainName = Literal["none", "dev", "ethereum", "polygon", "polygon-amoy"]
+Backend = Literal["embedded", "kubo"]
 Quality = Literal["auto", "low", "high", "original"]
 Kind = Literal["size", "rate", "span", "port"]
 
@@ -62,10 +63,26 @@ class StorageSettings:
         quota_bytes: hard limit of everything the node stores. 20 GB is about 500 albums at 160 kbit/s
             and fits a phone-sized disk; a guess, to be corrected by what users have.
         backups_kept: daily encrypted backups kept (design, issue A: seven).
+        backend: where blocks are kept: on this node's disk, or in the Kubo node of ``ipfs.kubo``.
     """
 
     quota_bytes: int = _quantity("size", 20 * GB)
     backups_kept: int = _whole(7, 1, 365)
+    backend: Backend = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class IpfsSettings:
+    """The Kubo node that this node is paired with (``marina ipfs pair`` writes these).
+
+    Attributes:
+        kubo: address of its RPC; empty for none. On this machine http, elsewhere only https.
+        token_file: whole path of a file with what goes into the Authorization header, readable by the owner
+            alone; empty for an RPC that asks for nothing.
+    """
+
+    kubo: str = ""
+    token_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +218,7 @@ class Settings:
     swarm: SwarmSettings = SwarmSettings()
     operator: OperatorSettings = OperatorSettings()
     privacy: PrivacySettings = PrivacySettings()
+    ipfs: IpfsSettings = IpfsSettings()
     chain: ChainSettings = ChainSettings()
     spend: SpendSettings = SpendSettings()
     playback: PlaybackSettings = PlaybackSettings()

@@ -19,6 +19,7 @@ from marina.ids import parse_account
 from node.settings import PROFILES, ApiSettings, Settings
 from node.settings_file import flatten, read_file, write_value
 from node.settings_schema import SettingKey, all_keys, did_you_mean, find_key
+from storage.kubo.address import parse_address
 
 CONFIG_NAME = "config.toml"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
@@ -126,6 +127,7 @@ def check_settings(settings: Settings) -> None:
         raise UsageError(
             f"operator.denylist: {settings.operator.denylist!r:.80} must be the whole path of a file"
         )
+    _check_ipfs(settings)
     for address in settings.swarm.listen:
         if not re.fullmatch(r"/(ip4|ip6|dns4|dns6)/[^/]+/tcp/\d{1,5}", address):
             raise UsageError(f"swarm.listen: {address!r} is not like /ip4/0.0.0.0/tcp/4001")
@@ -144,6 +146,22 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_ipfs(settings: Settings) -> None:
+    if settings.storage.backend == "kubo" and not settings.ipfs.kubo:
+        raise UsageError(
+            "storage.backend is kubo and ipfs.kubo names no node: pair with one first, 'marina ipfs pair URL'"
+        )
+    if settings.ipfs.kubo:
+        try:
+            parse_address(settings.ipfs.kubo)
+        except MalformedError as err:
+            raise UsageError(f"ipfs.kubo: {err}") from err
+    if settings.ipfs.token_file and not Path(settings.ipfs.token_file).is_absolute():
+        raise UsageError(
+            f"ipfs.token_file: {settings.ipfs.token_file!r:.80} must be the whole path of a file"
+        )
 
 
 def _check_api(api: ApiSettings) -> None:

@@ -6,8 +6,8 @@ import argparse
 
 from cli.api import Daemon
 from cli.console import Console, clean, counted, human_bytes
-from cli.start import is_initialised
-from marina.errors import NotFoundError
+from cli.start import is_initialised, load
+from marina.errors import NotFoundError, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="hash everything; exit 8 if something is damaged")
     verify.add_argument("--heal", action="store_true", help="fetch again what is damaged or missing")
     actions.add_parser("repair", help="mend a damaged database; the daemon must not run")
+    move = actions.add_parser("move", help="keep blocks elsewhere from now on; the daemon must not run")
+    move.add_argument("engine", choices=("embedded", "kubo"), help="on this disk, or in the paired Kubo node")
     gc = actions.add_parser("gc", help="remove what nothing protects")
     gc.add_argument("--dry-run", action="store_true")
 
@@ -26,6 +28,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Run one of the actions."""
     if args.action == "repair":
         return _repair(console)
+    if args.action == "move":
+        return _move(args, console)
     daemon = Daemon(console)
     if args.action == "stat":
         return _stat(daemon, args, console)
@@ -62,6 +66,54 @@ def _repair(console: Console) -> int:
     console.result({"saved": saved}, f"Mended. The database as it was is in {saved}.")
     console.hint("Start the node and check what is left: marina repo verify --heal")
     return 0
+
+
+def _move(args: argparse.Namespace, console: Console) -> int:
+    from contextlib import aclosing
+
+    import trio
+
+    from marina.clock import SystemClock
+    from node.ipfs.wiring import kubo_address
+    from node.settings_load import set_value
+    from storage.kubo.move import Move, MoveProgress
+    from storage.kubo.rpc import KuboRpc
+    from storage.lock import HomeLock
+    from storage.migrations import open_database
+    from storage.paths import Home
+
+    home = Home(console.home)
+    if not is_initialised(console):
+        raise NotFoundError(f"{console.home} has no node: make one with 'marina init' or 'marina up'")
+    address = kubo_address(load(console, {}).ipfs)
+    if address is None:
+        raise UsageError("no Kubo node is paired: start the daemon and run 'marina ipfs pair URL' first")
+
+    async def move() -> MoveProgress:
+        store = await open_database(home.meta, home.backups, clock=SystemClock())
+        try:
+            work = Move(kv=store, directory=home.blobs, rpc=KuboRpc(address), to=args.engine).run()
+            with console.progress("Moving") as progress:
+                async with aclosing(work) as steps:
+                    async for step in steps:
+                        progress.update({"done": step.bytes, "total": step.total_bytes, "unit": "bytes"})
+                return step
+        finally:
+            await store.close()
+
+    with HomeLock(home.daemon_lock):
+        done = trio.run(move)
+        set_value(console.home, "storage.backend", args.engine)
+    facts = {"engine": args.engine, "blocks": done.blocks, "bytes": done.bytes, "lost": done.lost}
+    text = (
+        f"Moved {counted(done.blocks, 'block')}, {human_bytes(done.bytes)}. storage.backend is {args.engine}."
+    )
+    console.result(facts, text)
+    if done.lost:
+        console.hint(
+            f"{counted(done.lost, 'block')} were damaged: fetch them again with marina repo verify --heal"
+        )
+    return 8 if done.lost else 0
 
 
 def _stat(daemon: Daemon, args: argparse.Namespace, console: Console) -> int:

@@ -7,7 +7,8 @@ import shutil
 from typing import Any
 
 from cli.commands.daemon import run_node, setting_flags
-from cli.console import Console, human_bytes
+from cli.console import Console, clean, human_bytes
+from cli.kubo_notice import local_kubo
 from cli.start import (
     create_node,
     is_initialised,
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
         console.hint("  privacy   what you play, search and like stays on this disk")
     args.passphrase, args.command_is_service = passphrase, False
+    kubo = None if load(console, setting_flags(args.set)).ipfs.kubo else local_kubo()
 
     def announce(node: Any) -> None:
         from node.api.scopes import PLAYER_SCOPES
@@ -67,6 +69,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 f"Player  {link}  (valid for 60 s, once; again: marina up)",
             ],
         )
+        if kubo is not None:
+            console.hint(
+                f"  ipfs      Kubo {clean(kubo)} runs here; it can keep what you publish: marina ipfs pair"
+            )
         console.hint("Ctrl-C stops the node.")
 
     run_node(args, console, announce=announce)

@@ -108,3 +108,7 @@ class BlobEngine(Protocol):
     async def remove_rendition(self, root: Cid) -> None:
         """Remove the segments of a rendition that the index named until now."""
         ...
+
+    async def vacate(self, name: Cid, parts: Sequence[Cid], /) -> None:
+        """Remove what lives in another engine from now on: a rendition by its root, or a small block."""
+        ...

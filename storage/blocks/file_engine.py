@@ -134,6 +134,11 @@ class FileEngine:
         """Remove a rendition's file."""
         await self._threads.write(lambda: _remove(self._files, root, "remove a rendition"))
 
+    async def vacate(self, name: Cid, _parts: Sequence[Cid]) -> None:
+        """Remove the file."""
+        for files in (self._files, self._block_files):
+            await self._threads.write(partial(_remove, files, name, "remove what was moved"))
+
     def _write_part(self, data: bytes) -> Path:
         path = self._directory / STAGING / (secrets.token_hex(16) + PART_SUFFIX)
         with translated("store a block"):

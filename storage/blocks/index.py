@@ -105,14 +105,18 @@ class StoreIndex:
         return True
 
     async def _check_engine(self, engine: str) -> None:
-        noted = await self._engine_table.get(_ENGINE_KEY)
-        known = DEFAULT_ENGINE if noted is None else noted.decode()
+        known = await self.engine()
         if known != engine and (await self.rendition.scan(limit=1) or await self.block.scan(limit=1)):
             raise StorageError(
                 f"this home keeps its blocks in the {known} engine, and storage.backend says {engine}. Move "
                 f"them while the daemon is stopped: marina repo move {engine}"
             )
         await self.note_engine(engine)
+
+    async def engine(self) -> str:
+        """Return where the bytes are that this index names."""
+        noted = await self._engine_table.get(_ENGINE_KEY)
+        return DEFAULT_ENGINE if noted is None else noted.decode()
 
     async def note_engine(self, engine: str) -> None:
         """Write down where the bytes are that this index names."""

@@ -116,7 +116,9 @@ class _Repo(_Calls, RepoAPI):
 
 
 class _Swarm(_Calls, SwarmAPI):
-    pass
+    async def connect(self, peer: Sequence[str]) -> None:
+        """Connect to a peer at any of its addresses."""
+        await self.ask("swarm/connect", [("arg", each) for each in peer])
 
 
 class _Routing(_Calls, RoutingAPI):

@@ -28,6 +28,7 @@ from storage.kubo.rpc import CAR_BYTES_MAX, KuboRpc
 from storage.kubo.rubbish import Rubbish
 
 _UPLOADS_MAX = 4
+_DROP_MAX = 256
 
 
 class KuboEngine:
@@ -159,6 +160,11 @@ class KuboEngine:
         """Remove the blocks that were noted."""
         del root
         await self._rubbish.remove()
+
+    async def vacate(self, _name: Cid, parts: Sequence[Cid]) -> None:
+        """Unpin and remove the blocks."""
+        for start in range(0, len(parts), _DROP_MAX):
+            await self._rpc.drop(parts[start : start + _DROP_MAX])
 
     async def _load(self, cid: Cid) -> bytes | None:
         data = self._recent.get(cid)

@@ -34,8 +34,8 @@ CAR_BYTES_MAX = 4 * 1024 * 1024
 AWAY_S = 2.0
 READ_S = 15.0
 WRITE_S = 60.0
-FETCH_S = 3600.0
-"""A release of many gigabytes over a home line; pinning goes on where it stopped."""
+FETCH_S = 600.0
+"""For a pin that fetches; the next one goes on where it stopped."""
 PIN_NAME = "marina"
 _MISSING = ("not found locally", "could not find", "not found")
 _FULL = ("no space left on device", "disk quota exceeded")
@@ -121,10 +121,14 @@ class KuboRpc:
         return data if matches(cid, data) else None
 
     async def drop(self, cids: Sequence[Cid]) -> None:
-        """Unpin blocks and remove those that nothing else pins; what is not there is no error."""
-        names = [_name(each) for each in cids]
-        await self._unpin(names)
-        await self._ask(lambda client: client.block.rm(names), WRITE_S, "remove blocks")
+        """Unpin blocks and remove those that nothing else pins; what is not there is no error.
+
+        Removal goes by a block's own CID: only under that name does Kubo find it in the trees that it pins.
+        It walks all of those for each call, which can take long and then says nothing about the node.
+        """
+        await self._unpin([_name(each) for each in cids])
+        names = [cid_text(each) for each in cids]
+        await self._try(lambda client: client.block.rm(names), WRITE_S, "remove blocks")
 
     async def pin_tree(self, root: Cid) -> None:
         """Let the node fetch everything below a root that it does not have, and keep it."""
@@ -144,9 +148,9 @@ class KuboRpc:
         """Let the node tell its network that it has a root."""
         await self._ask(lambda client: client.routing.provide(cid_text(root)), WRITE_S, "announce")
 
-    async def connect(self, peer: str) -> None:
-        """Connect the node to a peer, given as a multiaddr that ends in its peer id."""
-        await self._ask(lambda client: client.swarm.connect(peer), READ_S, "connect to this node")
+    async def connect(self, addresses: Sequence[str]) -> None:
+        """Connect the node to a peer, given by multiaddrs that end in its peer id; one of them is enough."""
+        await self._ask(lambda client: client.swarm.connect(addresses), READ_S, "connect to this node")
 
     async def close(self) -> None:
         """Close connections and end the thread; a later call starts it again."""

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from marina.cid import DAG_CBOR, cid_of, cid_text
+from marina.dagcbor import Link, encode
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.errors import BlockDamagedError, BlockNotFoundError, DiskFullError, StorageError
 from storage.kubo import rpc as rpc_module
@@ -258,3 +259,19 @@ def rpc_bytes(kubo, path, arg):
     answer = httpx.post(f"{kubo.rpc_url}/api/v0/{path}", params={"arg": arg, "offline": "true"}, timeout=20)
     assert answer.status_code == 200, answer.text
     return answer.content
+
+
+async def test_what_a_tree_that_is_pinned_there_needs_stays_when_this_store_lets_go_of_it(kubo, tmp_path):
+    leaf = os.urandom(5000)
+    tree = encode({"part": Link(cid_of(leaf))})
+    root = cid_of(tree, DAG_CBOR)
+    async with store_at(tmp_path, kubo.rpc_url) as store:
+        await store.put_many({cid_of(leaf): leaf, root: tree})
+        rpc = KuboRpc(parse_address(kubo.rpc_url))
+        await rpc.pin_tree(root)
+        await rpc.close()
+        for cid in (cid_of(leaf), root):
+            assert await store.delete(cid)
+        assert rpc_bytes(kubo, "block/get", cid_text(root)) == tree
+        assert rpc_bytes(kubo, "block/get", cid_text(cid_of(leaf))) == leaf
+        assert not pins_of(kubo)
