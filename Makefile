@@ -7,7 +7,7 @@ MUSIC ?=
 KEEP ?=
 AREA ?=
 
-.PHONY: help env lint test demo bench fuzz test-faults vectors contracts lock kubo clean
+.PHONY: help env lint test demo bench fuzz test-faults test-kubo vectors contracts lock kubo clean
 
 help:
 	@echo "make demo          a whole swarm on this machine: publish, find, play, lose peers, keep playing"
@@ -15,6 +15,7 @@ help:
 	@echo "make test          everything that CI runs"
 	@echo "make bench [AREA=song]  the measured numbers, in build/bench.json and build/bench.md"
 	@echo "make fuzz          long fuzzing;   make test-faults   a thousand kills"
+	@echo "make test-kubo     the end-to-end tests with all blocks in Kubo"
 	@echo "make contracts     recompile the contracts and test them (needs node and npm)"
 	@echo "make kubo          build a current Kubo, against which IPFS is tested (needs Go, takes minutes)"
 	@echo "make env           only the environment, from the committed lock"
@@ -51,6 +52,10 @@ fuzz: $(ENV)
 
 test-faults: $(ENV)
 	MARINA_FAULT_RUNS=1000 $(BIN)/python -m pytest tests/faults tests/hostile
+
+# The end-to-end tests once more, with every node's blocks in a Kubo of its own.
+test-kubo: kubo
+	MARINA_TEST_BACKEND=kubo $(BIN)/python -m pytest -m "not slow" tests/e2e
 
 vectors: $(ENV)
 	$(BIN)/python tests/vectors/generate.py && $(BIN)/python tests/vectors/generate_identity.py && \

@@ -21,6 +21,9 @@ from typing import Any
 
 import httpx
 
+from tests.support.peers_installed import kubo
+from tools.bench.kubo_daemon import KuboDaemon
+
 PASSPHRASE = "seven blue herons at noon"
 COMMAND_S = 60.0
 START_S = 40.0
@@ -75,12 +78,14 @@ class Daemon:
         home: where it lives.
         process: the daemon, the last one that was started.
         words: of the account, once ``init`` made it.
+        kubo: where it keeps its blocks, with ``MARINA_TEST_BACKEND=kubo`` in the environment.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.process: subprocess.Popen[bytes] | None = None
         self.words: list[str] = []
+        self.kubo: KuboDaemon | None = None
 
     def command(self, *words: str) -> list[str]:
         """Return the command line of the installed command for this home."""
@@ -111,6 +116,14 @@ class Daemon:
         self.words = self.run("init", "--passphrase-fd", "0", secret=PASSPHRASE)["words"]
         for key, value in settings.items():
             self.run("config", "set", key.replace("__", "."), value)
+        if os.environ.get("MARINA_TEST_BACKEND") == "kubo":
+            self._keep_blocks_in_kubo()
+
+    def _keep_blocks_in_kubo(self) -> None:
+        self.kubo = KuboDaemon(kubo(), self.home.with_name(self.home.name + "-kubo"))
+        self.kubo.start()
+        self.run("config", "set", "ipfs.kubo", self.kubo.rpc_url)
+        self.run("config", "set", "storage.backend", "kubo")
 
     def spawn(
         self, *words: str, secret: str | None = PASSPHRASE, output: Path | None = None
@@ -233,6 +246,8 @@ def daemons(root: Path, *names: str) -> Iterator[list[Daemon]]:
                 node.process.send_signal(signal.SIGTERM)
         for node in nodes:
             node.stop()
+            if node.kubo is not None:
+                node.kubo.kill()
 
 
 def wait_said(output: Path, text: str, timeout_s: float = START_S) -> str:

@@ -113,11 +113,15 @@ class KuboDaemon:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the daemon and wait until it answers; call it in the main thread, whose end would end it.
+        """Start the daemon and wait until it answers.
+
+        Started in the main thread it also ends when this process is killed; in another thread it would end
+        with that thread.
 
         Raises:
             ChildError: it did not start; with its last words.
         """
+        is_main = threading.current_thread() is threading.main_thread()
         process = subprocess.Popen(
             [str(self._ipfs), "daemon"],
             env=self._environment(),
@@ -125,7 +129,7 @@ class KuboDaemon:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the child makes two calls before exec
+            preexec_fn=die_with_parent if is_main else None,  # noqa: PLW1509 - two calls before exec
         )
         self._process = process
         lines: list[str] = []
