@@ -155,6 +155,8 @@ def set_up_logging(console: Console, settings: Settings, *, to_stderr: bool) -> 
     # It keeps its records to itself, and without a handler Python prints them bare on the terminal.
     library = logging.getLogger("libp2p")
     library.propagate, library.level = True, logging.NOTSET
+    # It calls it an error when a peer lacks a protocol, as an IPFS node lacks ours; callers hear of it too.
+    logging.getLogger("libp2p.host.basic_host").setLevel(logging.CRITICAL)
     root = logging.getLogger()
     root.handlers[:] = [handler, *(root.handlers if to_stderr else [])]
 

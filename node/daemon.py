@@ -152,12 +152,16 @@ class _Daemon:
         await services.blocks.open()
         if not services.owner.is_locked:
             await services.private.unlock()
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as outer:
-                outer.start_soon(self._stop_on, signals)
-                async with _infrastructure(services), _network(services), self._features(services):
-                    await self._serve(services, on_ready)
-                outer.cancel_scope.cancel()
+        try:
+            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async with trio.open_nursery() as outer:
+                    outer.start_soon(self._stop_on, signals)
+                    async with _infrastructure(services), _network(services), self._features(services):
+                        await self._serve(services, on_ready)
+                    outer.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(deadline=trio.current_time() + _STOP_S, shield=True):
+                await services.blocks.close()
         log.info("stopped")
 
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:

@@ -124,7 +124,7 @@ class IndexedBlockStore:
                 self._is_running = False
                 with trio.CancelScope(shield=True):
                     await self._commit_all()
-                    await self._upkeep()
+                    await self._upkeep(is_ending=True)
 
     async def close(self) -> None:
         """Make everything durable and close the files; the key-value store stays open.
@@ -404,11 +404,12 @@ class IndexedBlockStore:
             # The segments count as missing again, and the next flush of their rendition says so.
             log.error("segments could not be made durable", extra={"context": {"reason": str(err)}})
 
-    async def _upkeep(self) -> None:
+    async def _upkeep(self, *, is_ending: bool = False) -> None:
         try:
             await self.pins.flush_touches()
             await self.pins.end_pins()
-            await self._engine.keep_up()
+            if not is_ending:
+                await self._engine.keep_up()
         except StorageError as err:
             log.warning("upkeep waits", extra={"context": {"reason": str(err)}})
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from tools.bench.child import ROOT
 from tools.bench.report import (
+    ADAPTER_GET,
+    ADAPTER_PUT,
     AREA_CONTRACTS,
     AREA_IPFS,
     AREA_PAID,
@@ -158,6 +160,7 @@ SECTIONS = (
         "tools.bench.swap",
         (SWAP_TO_KUBO, SWAP_FROM_KUBO, SWAP_MARINA, SWAP_MEMORY),
     ),
+    Section(AREA_IPFS, "kubo-rpc", "tools.bench.kubo_rpc", (ADAPTER_PUT, ADAPTER_GET)),
     Section(AREA_PAID, "paid-guardian", "tools.bench.paid_guardian", (GUARDIAN_CPU, GUARDIAN_RATE)),
     Section(AREA_PAID, "paid-sound", "tools.bench.paid_sound", (PURCHASE_SOUND,)),
 )

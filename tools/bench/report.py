@@ -113,6 +113,8 @@ SWAP_TO_KUBO = _ipfs("Kubo fetches from Marina, against Kubo from Kubo", "×", 1
 SWAP_FROM_KUBO = _ipfs("Marina fetches from Kubo, against Kubo from Kubo", "×", 1.0, 1.5, floor=True)
 SWAP_MARINA = _ipfs("Marina from Marina over bitswap, against Kubo from Kubo", "×", 1.5, 2.0, floor=True)
 SWAP_MEMORY = _ipfs("memory of a Marina receiver over bitswap, share of Kubo's", "×", 0.1)
+ADAPTER_PUT = _ipfs("blocks put into Kubo through aioipfs, against bare aiohttp", "%", 70, 90, floor=True)
+ADAPTER_GET = _ipfs("blocks read from Kubo through aioipfs, against bare aiohttp", "%", 70, 90, floor=True)
 
 
 @dataclass(frozen=True, slots=True)
