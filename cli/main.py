@@ -52,6 +52,7 @@ COMMANDS: dict[str, str] = {
     "peers": "connected peers; connect, ban, unban",
     "repo": "storage: stat, verify, garbage collection",
     "ipfs": "pair with a Kubo node, which keeps what you publish",
+    "gateway": "serve this node's blocks over HTTP",
     "backup": "write an encrypted backup of the node's state",
     "restore": "check a backup or restore it into an empty home",
     "chain": "the chain: status, calls, deployment; the embedded development chain",

@@ -41,6 +41,7 @@ from node.api.routes_chain import ChainRoutes
 from node.api.routes_control import ControlRoutes
 from node.api.routes_dao import DaoRoutes
 from node.api.routes_editions import EditionRoutes
+from node.api.routes_gateway import GatewayRoutes
 from node.api.routes_guardian import GuardianRoutes
 from node.api.routes_health import HealthRoutes
 from node.api.routes_ipfs import IpfsRoutes
@@ -200,6 +201,7 @@ class _Daemon:
             await nursery.start(services.selling.watch.run)
             await nursery.start(services.copies.run)
             await nursery.start(services.ipfs.run)
+            await nursery.start(services.gateway.run)
             await nursery.start(backup.run)
             nursery.start_soon(_keep_dialling, services)
             yield
@@ -276,6 +278,7 @@ class _Daemon:
             ModerationRoutes(moderation=services.moderation),
             CarRoutes(services=services),
             IpfsRoutes(services=services),
+            GatewayRoutes(services=services),
         )
         return router
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from node.library import Target
+from node.reachable import shareable_addresses
 from node.services import Services
-from node.sharing import shareable_addresses
 from p2p.releases import FetchedRelease
 from storage.content.track import HINT_ADDRESSES_MAX, ProviderHint
 from storage.publish.models import Published

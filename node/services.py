@@ -22,6 +22,9 @@ from node.chain.shared_blocks import SharedBlocks
 from node.discovery import Discovery
 from node.downloads import Downloads
 from node.fetch_ledger import FetchLedger
+from node.gateway.answers import Gateway
+from node.gateway.limits import GatewayLimits, Turnstile
+from node.gateway.service import GatewayService
 from node.guardian.service import GuardianService
 from node.healing import ReleaseHealer
 from node.health import HealthMonitor
@@ -34,6 +37,7 @@ from node.library import Library
 from node.naming import BlockNames
 from node.playback import Playback
 from node.providers import SwarmProviders
+from node.reachable import shareable_addresses
 from node.replication import Keeper, Replication, identity_of
 from node.selling.build import Selling, build_selling
 from node.selling.copies import KeyboxCopies
@@ -127,6 +131,7 @@ class Services:
     replication: Replication
     chain: ChainService
     ipfs: IpfsPairing
+    gateway: GatewayService
     shared: SharedBlocks
     moderation: Moderation
     jobs: Jobs
@@ -333,6 +338,23 @@ def build_services(
         chain=chain,
         ipfs=build_pairing(
             settings=settings.ipfs, store=store, catalog=catalog, host=host, swarm=swarm, clock=clock
+        ),
+        gateway=GatewayService(
+            settings=settings.gateway,
+            make=lambda own: Gateway(
+                blocks=blocks,
+                is_denied=is_denied,
+                peer=host.peer_id,
+                addresses=lambda: [*shareable_addresses(host.listen_addrs), *own()],
+            ),
+            turnstile=Turnstile(
+                limits=GatewayLimits(
+                    requests_per_s=settings.gateway.requests_per_s,
+                    bytes_per_s=settings.gateway.rate_bytes_per_s,
+                ),
+                clock=clock,
+                pacer=upload,
+            ),
         ),
         shared=shared,
         moderation=Moderation(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 GB = 10**9
 API_PORT = 7787
 """Preferred port of the local API: not in the IANA list, free of common software."""
+GATEWAY_PORT = 7788
 
 Profile = Literal["development", "staging", "production"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -146,6 +147,25 @@ class PrivacySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The trustless HTTP gateway: this node's blocks for programs that check their hashes.
+
+    Attributes:
+        enabled: serve it. Off: whoever asks learns what is on this disk.
+        host: address to bind; ``loopback`` is 127.0.0.1 and ::1. Another one is for everybody who reaches it.
+        port: None means 7788, or any free port while that is taken.
+        requests_per_s: of one network on average; ten times as many at once.
+        rate_bytes_per_s: to one network; None for no bound but ``swarm.upload_cap``.
+    """
+
+    enabled: bool = False
+    host: str = "loopback"
+    port: int | None = _quantity("port", None)
+    requests_per_s: int = _whole(500, 1, 1_000_000)
+    rate_bytes_per_s: float | None = _quantity("rate", None)
+
+
+@dataclass(frozen=True, slots=True)
 class ChainSettings:
     """The EVM chain where licences, money and votes are settled. Free music needs none.
 
@@ -219,6 +239,7 @@ class Settings:
     operator: OperatorSettings = OperatorSettings()
     privacy: PrivacySettings = PrivacySettings()
     ipfs: IpfsSettings = IpfsSettings()
+    gateway: GatewaySettings = GatewaySettings()
     chain: ChainSettings = ChainSettings()
     spend: SpendSettings = SpendSettings()
     playback: PlaybackSettings = PlaybackSettings()

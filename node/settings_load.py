@@ -127,6 +127,7 @@ def check_settings(settings: Settings) -> None:
         raise UsageError(
             f"operator.denylist: {settings.operator.denylist!r:.80} must be the whole path of a file"
         )
+    _check_host("gateway.host", settings.gateway.host)
     _check_ipfs(settings)
     for address in settings.swarm.listen:
         if not re.fullmatch(r"/(ip4|ip6|dns4|dns6)/[^/]+/tcp/\d{1,5}", address):
@@ -164,12 +165,16 @@ def _check_ipfs(settings: Settings) -> None:
         )
 
 
-def _check_api(api: ApiSettings) -> None:
-    if api.host != "loopback":
+def _check_host(name: str, host: str) -> None:
+    if host != "loopback":
         try:
-            ip_address(api.host)
+            ip_address(host)
         except ValueError as err:
-            raise UsageError(f"api.host: {api.host!r} is neither 'loopback' nor an IP address") from err
+            raise UsageError(f"{name}: {host!r} is neither 'loopback' nor an IP address") from err
+
+
+def _check_api(api: ApiSettings) -> None:
+    _check_host("api.host", api.host)
     if bool(api.tls_certificate) != bool(api.tls_key):
         raise UsageError("api.tls_certificate and api.tls_key go together: set both or none")
     if not is_loopback(api.host) and not (api.allow_remote and api.tls_certificate):

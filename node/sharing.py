@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from marina.ids import TrackId
 from node.library import Target
+from node.reachable import is_loopback_address, shareable_addresses
 from node.services import Services
-from p2p import addresses
 from p2p.links import LinkProvider, make_link, qr_text
 
 
@@ -34,19 +32,5 @@ def share_link(services: Services, target: Target) -> dict[str, object]:
         "qr": code,
         "title": target.track.title if target.track else target.signed.release.title,
         "addresses": list(own),
-        "is_loopback_only": all(_is_loopback(each) for each in own),
+        "is_loopback_only": all(is_loopback_address(each) for each in own),
     }
-
-
-def shareable_addresses(listen: list[str]) -> tuple[str, ...]:
-    """Return addresses for others, loopback only if there is nothing else."""
-    far = [each for each in listen if not _is_loopback(each)]
-    return tuple(far or listen)
-
-
-def _is_loopback(address: str) -> bool:
-    host = addresses.parse(address).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -60,25 +60,36 @@ def bind_api(settings: ApiSettings, unix_path: Path | None) -> Bound:
     """
     if not is_loopback(settings.host) and not (settings.allow_remote and settings.tls_certificate):
         raise UsageError(f"api.host {settings.host} needs api.allow_remote = true and a certificate")
-    hosts = LOOPBACK if settings.host == "loopback" else (settings.host,)
-    sockets = _bind_chosen(hosts, settings.port)
+    sockets = bind_tcp(settings.host, settings.port, preferred=API_PORT)
     port: int = sockets[0].getsockname()[1]
     unix = _bind_unix(unix_path) if unix_path is not None else None
-    host = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
-    return Bound(tuple(sockets), unix, host, port)
+    first = sockets[0].getsockname()[0]
+    return Bound(tuple(sockets), unix, f"[{first}]" if ":" in first else first, port)
 
 
-def _bind_chosen(hosts: tuple[str, ...], port: int | None) -> list[socket.socket]:
+def bind_tcp(host: str, port: int | None, *, preferred: int) -> list[socket.socket]:
+    """Return listening sockets, all on one port.
+
+    Args:
+        host: an address, or ``loopback`` for both of this machine.
+        port: None for ``preferred`` or any free one while that is taken, 0 for any.
+        preferred: see there.
+
+    Raises:
+        PortTakenError: the port that was chosen is taken.
+        MarinaError: the address does not belong to this machine.
+    """
+    hosts = LOOPBACK if host == "loopback" else (host,)
     if port is not None and port != 0:
         return _bind_all(hosts, port)
-    candidates = [API_PORT] if port is None else []
+    candidates = [preferred] if port is None else []
     for candidate in [*candidates, *([0] * _TRIES)]:
         try:
             return _bind_all(hosts, candidate)
         except PortTakenError:
             # Port 0 can also fail: what is free on 127.0.0.1 may be taken on ::1.
             continue
-    raise PortTakenError("no free port was found for the local API: set one with --port")
+    raise PortTakenError("no free port was found: set one with --port")
 
 
 def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
@@ -102,7 +113,7 @@ def _bind_one(host: str, port: int, *, is_extra: bool) -> socket.socket | None:
     except OSError as err:
         if is_extra and err.errno in _NO_IPV6:
             return None
-        raise MarinaError(f"the local API cannot use {host}: {os.strerror(err.errno or 0)}") from err
+        raise MarinaError(f"this node cannot use {host}: {os.strerror(err.errno or 0)}") from err
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_v6:
@@ -124,7 +135,7 @@ def _explained(err: OSError, host: str, port: int) -> MarinaError:
             f"port {port} is taken by another program: choose another with --port, "
             "or let the node choose with 'marina config set api.port auto'"
         )
-    return MarinaError(f"the local API cannot listen on {host} port {port}: {err.strerror}")
+    return MarinaError(f"this node cannot listen on {host} port {port}: {err.strerror}")
 
 
 def _bind_unix(path: Path) -> socket.socket | None:

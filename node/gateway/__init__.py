@@ -1,0 +1,1 @@
+"""The trustless gateway: this node's blocks over HTTP, for whoever checks their hashes; off by default."""
