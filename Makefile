@@ -7,7 +7,7 @@ MUSIC ?=
 KEEP ?=
 AREA ?=
 
-.PHONY: help env lint test demo bench fuzz test-faults test-kubo vectors contracts lock kubo clean
+.PHONY: help env lint test demo bench fuzz test-faults test-kubo vectors contracts lock kubo helia clean
 
 help:
 	@echo "make demo          a whole swarm on this machine: publish, find, play, lose peers, keep playing"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-kubo     the end-to-end tests with all blocks in Kubo"
 	@echo "make contracts     recompile the contracts and test them (needs node and npm)"
 	@echo "make kubo          build a current Kubo, against which IPFS is tested (needs Go, takes minutes)"
+	@echo "make helia         install a stock Helia with the Node it needs, for the same tests (100 MB)"
 	@echo "make env           only the environment, from the committed lock"
 
 env: $(ENV)
@@ -67,6 +68,9 @@ contracts: contracts/node_modules/.complete
 # The peer of the tests of IPFS, at the version that go.sum pins.
 kubo: $(ENV)
 	$(BIN)/python -m tools.bench.kubo_daemon
+
+helia: $(ENV)
+	$(BIN)/python -m tools.bench.helia
 
 contracts/node_modules/.complete: contracts/package-lock.json
 	cd contracts && npm ci --no-progress

@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from tools.bench.child import ROOT, ChildError
+from tools.bench.helia import Helia
 from tools.bench.kubo import library
 from tools.bench.kubo_daemon import program
 
@@ -35,6 +36,16 @@ def kubo() -> Path:
         return program(BUILD)
     except ChildError as err:
         pytest.fail(str(err))
+
+
+def helia() -> Helia:
+    """Return a stock Helia that runs, installed first where all must be tested."""
+    if not (BUILD / "helia" / "node_modules").exists() and not os.environ.get("CI"):
+        pytest.skip("Helia is not installed: run make helia, which fetches 100 MB")
+    try:
+        return Helia(BUILD)
+    except ChildError as err:
+        refuse(str(err))
 
 
 def refuse(reason: str) -> NoReturn:

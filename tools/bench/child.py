@@ -67,10 +67,11 @@ def serve(answer: Callable[[Message], Message]) -> None:
 class Child:
     """The parent's end of a child process."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", module, *arguments]
+    def __init__(self, *command: str) -> None:
+        """Start a program that answers lines, or a module of this package if there is but its name."""
+        words = [sys.executable, "-m", *command] if len(command) == 1 else command
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         self._buffer = bytearray()
 
