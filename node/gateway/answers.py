@@ -7,7 +7,8 @@ specs.ipfs.tech/routing/http-routing-v1. What is on this disk is served; nothing
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
@@ -60,7 +61,7 @@ class Answer:
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | AsyncIterator[Buffer] = field(default=b"", repr=False)
+    body: bytes | AsyncGenerator[Buffer, None] = field(default=b"", repr=False)
 
     @property
     def all_headers(self) -> tuple[tuple[str, str], ...]:
@@ -169,13 +170,14 @@ class Gateway:
         about = _about(cid, etag, kind, f"{cid_text(cid)}.car")
         return Answer(200, about, self._sections(cid, root, scope))
 
-    async def _sections(self, cid: Cid, root: bytes, scope: str) -> AsyncIterator[Buffer]:
+    async def _sections(self, cid: Cid, root: bytes, scope: str) -> AsyncGenerator[Buffer, None]:
         yield car_header([cid])
-        async for each, data in walk(self._blocks, cid, root, scope):
-            if self._is_denied(each):
-                raise NotFoundError("a block of it is not served here")
-            for piece in car_section(each, data):
-                yield piece
+        async with aclosing(walk(self._blocks, cid, root, scope)) as blocks:
+            async for each, data in blocks:
+                if self._is_denied(each):
+                    raise NotFoundError("a block of it is not served here")
+                for piece in car_section(each, data):
+                    yield piece
 
     async def _providers(self, cid: Cid, headers: Mapping[str, str]) -> Answer:
         is_here = not self._is_denied(cid) and await self._blocks.has(cid)

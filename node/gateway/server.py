@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -114,11 +114,14 @@ class _Exchange:
             self._http.send(h11.Response(status_code=answer.status, headers=list(answer.all_headers)))
         )
         if method != "HEAD" and answer.status not in {204, 304}:
-            async for piece in _pieces(answer.body):
-                await self._turnstile.pass_bytes(self.network, len(piece))
-                # As a list, h11 does not copy what it frames.
-                for part in self._http.send_with_data_passthrough(h11.Data(data=cast("Any", piece))) or ():
-                    await self._send(part)
+            async with aclosing(_pieces(answer.body)) as pieces:
+                async for piece in pieces:
+                    await self._turnstile.pass_bytes(self.network, len(piece))
+                    # As a list, h11 does not copy what it frames.
+                    for part in (
+                        self._http.send_with_data_passthrough(h11.Data(data=cast("Any", piece))) or ()
+                    ):
+                        await self._send(part)
         await self._send(self._http.send(h11.EndOfMessage()))
         if self._is_last or self._http.our_state is not h11.DONE:
             return False
@@ -131,14 +134,14 @@ class _Exchange:
                 await self._stream.send_all(memoryview(data))
 
 
-async def _pieces(body: bytes | AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+async def _pieces(body: bytes | AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
     if isinstance(body, bytes):
         view = memoryview(body)
         for start in range(0, len(view), PIECE_BYTES):
             yield view[start : start + PIECE_BYTES]
         return
     try:
-        async with aclosing(cast("Any", body)) as parts:
+        async with aclosing(body) as parts:
             async for part in parts:
                 view = memoryview(part)
                 for start in range(0, len(view), PIECE_BYTES):

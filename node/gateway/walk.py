@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from marina.cid import DAG_PB, RAW, Cid, codec_of
@@ -22,7 +22,7 @@ class Source(Protocol):
         ...
 
 
-async def walk(source: Source, root: Cid, data: bytes, scope: str) -> AsyncIterator[tuple[Cid, bytes]]:
+async def walk(source: Source, root: Cid, data: bytes, scope: str) -> AsyncGenerator[tuple[Cid, bytes], None]:
     """Yield a root and what is below it.
 
     Args:

@@ -6,30 +6,23 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
 import trio
 
 from marina.cid import cid_of, cid_text, digest_of, parse_cid
-from marina.clock import SystemClock
 from marina.ids import PeerId
-from node.gateway.answers import Gateway
-from node.gateway.limits import GatewayLimits, Turnstile
-from node.gateway.service import GatewayService
-from node.settings import GatewaySettings
 from p2p import addresses
-from p2p.chunk.pacing import Pacer
 from storage.blocks.memory import MemoryBlockStore
 from storage.content.layout import SegmentPlan
 from storage.content.unixfs import Leaf, build_file, rendition_file
+from tests.support.gateways import gateway_over
 from tests.support.peers_installed import helia as start_helia
 from tests.support.swapping import Swapper, swapping
 from tools.bench.helia import Helia
 
 KIB, MIB = 1024, 1024 * 1024
-PEER = PeerId("12D3KooWMA2vDvNeSaToRHU41mL2ZQwM3mGdNChnHw4Cwvk24fNq")
 
 
 @pytest.fixture
@@ -110,24 +103,6 @@ async def test_roots_of_fixed_leaves_are_heliases(helia, tmp_path, size_bytes, l
     pieces = [data[start : start + leaf_bytes] for start in range(0, size_bytes, leaf_bytes)]
     tree = build_file([Leaf(cid_of(each), len(each), len(each)) for each in pieces], links_max=links)
     assert cid_text(tree.root) == added["cid"]
-
-
-@asynccontextmanager
-async def gateway_over(store, **limits):
-    clock = SystemClock()
-    service = GatewayService(
-        settings=GatewaySettings(enabled=True, port=0),
-        make=lambda own: Gateway(blocks=store, is_denied=lambda _: False, peer=PEER, addresses=own),
-        turnstile=Turnstile(
-            limits=GatewayLimits(**{"requests_per_s": 10_000, **limits}),
-            clock=clock,
-            pacer=Pacer(clock=clock, bytes_per_s=None, burst_s=1),
-        ),
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(service.run)
-        yield service.facts()["urls"][0]
-        nursery.cancel_scope.cancel()
 
 
 async def test_helia_reads_a_rendition_over_http_alone(helia: Helia) -> None:

@@ -1,7 +1,7 @@
 """A stock Helia in a process of its own, for tests and benchmarks (tests/peers/helia/peer.mjs).
 
-It runs on the Node of the wheel in ``locks/helia.txt``, as it needs a newer one than distributions have, with the
-packages of ``tests/peers/helia/package-lock.json``; both are installed into ``build/helia`` the first time.
+It runs on the Node of the wheel in ``locks/helia.txt``, as it needs a newer one than distributions have,
+with the packages of ``tests/peers/helia/package-lock.json``; both go into ``build/helia`` the first time.
 """
 
 from __future__ import annotations
