@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,11 +16,14 @@ from node.jobs import Event, Report
 from node.library import Target
 from node.replication import release_bytes, release_cids
 from node.services import Services
+from storage.blocks.protocol import BlockStore
 from storage.content.car import car_header, car_section
 from storage.content.layout import RenditionLayout
 from storage.content.unixfs import check_layout
+from storage.errors import BlockNotFoundError
 from storage.file_ops import Buffer, storage_error
 
+Tell = Callable[[int], Awaitable[None]]
 _BATCH_SEGMENTS = 8
 _WRITE_BYTES = 4 * 1024 * 1024
 
@@ -42,31 +46,15 @@ async def export_release(
         DiskFullError, StorageError: the disk refused; nothing is left behind.
     """
     _check_free(path, is_forced=is_forced)
-    partial = path.with_name(path.name + ".part")
     total = release_bytes(target)
-    count = done = 0
+
+    async def tell(done: int) -> None:
+        await report({"done": min(done, total), "total": total, "unit": "bytes"})
+
     try:
-        with partial.open("wb") as out:
-            waiting: list[Buffer] = [car_header([target.signed.cid])]
-            waiting_bytes = len(waiting[0])
-            async for cid, data in _blocks(services, target):
-                section = car_section(cid, data)
-                waiting += section
-                waiting_bytes += sum(map(len, section))
-                count += 1
-                if waiting_bytes >= _WRITE_BYTES:
-                    await _write(out, waiting)
-                    done += waiting_bytes
-                    waiting, waiting_bytes = [], 0
-                    await report({"done": min(done, total), "total": total, "unit": "bytes"})
-            await _write(out, waiting)
-            done += waiting_bytes
-            await trio.to_thread.run_sync(os.fsync, out.fileno())
-        partial.replace(path)
+        count, done = await write_car(path, target.signed.cid, _blocks(services, target), tell)
     except OSError as err:
         raise storage_error(err, f"{path} could not be written") from err
-    finally:
-        partial.unlink(missing_ok=True)
     return {
         "path": str(path),
         "root": cid_text(target.signed.cid),
@@ -74,6 +62,50 @@ async def export_release(
         "blocks": count,
         "bytes": done,
     }
+
+
+async def write_car(
+    path: Path, root: Cid, blocks: AsyncGenerator[tuple[Cid, bytes], None], tell: Tell | None = None
+) -> tuple[int, int]:
+    """Write blocks into a file, which appears when it is whole and on the disk.
+
+    Args:
+        path: where it goes; what is there is replaced.
+        root: what the file's header names.
+        blocks: each once, in any order.
+        tell: told of the bytes written so far, now and then.
+
+    Returns:
+        How many blocks and how many bytes.
+
+    Raises:
+        OSError: the disk refused; nothing is left behind.
+    """
+    partial = path.with_name(path.name + ".part")
+    count = done = 0
+    try:
+        with partial.open("wb") as out:
+            waiting: list[Buffer] = [car_header([root])]
+            waiting_bytes = len(waiting[0])
+            async with aclosing(blocks) as each:
+                async for cid, data in each:
+                    section = car_section(cid, data)
+                    waiting += section
+                    waiting_bytes += sum(map(len, section))
+                    count += 1
+                    if waiting_bytes >= _WRITE_BYTES:
+                        await _write(out, waiting)
+                        done += waiting_bytes
+                        waiting, waiting_bytes = [], 0
+                        if tell is not None:
+                            await tell(done)
+            await _write(out, waiting)
+            done += waiting_bytes
+            await trio.to_thread.run_sync(os.fsync, out.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count, done
 
 
 def _check_free(path: Path, *, is_forced: bool) -> None:
@@ -87,17 +119,38 @@ async def _write(out: BinaryIO, parts: list[Buffer]) -> None:
     await trio.to_thread.run_sync(out.writelines, parts)
 
 
-async def _blocks(services: Services, target: Target) -> AsyncIterator[tuple[Cid, bytes]]:
+async def _blocks(services: Services, target: Target) -> AsyncGenerator[tuple[Cid, bytes], None]:
     """Yield every block once: manifests, keyboxes and artwork, then each rendition's tree and segments."""
     layouts = {each.layout.root: each.layout for _, track in target.tracks for each in track.renditions}
     for cid in release_cids(target):
         if cid not in layouts:
             yield cid, await _block(services, target, cid)
     for layout in layouts.values():
-        for cid, data in reversed(check_layout(layout).nodes):
-            yield cid, data
-        async for segment in _segments(services, target, layout):
-            yield segment
+        try:
+            async with aclosing(rendition_blocks(services.blocks, layout)) as blocks:
+                async for block in blocks:
+                    yield block
+        except BlockNotFoundError as err:
+            raise _incomplete(target) from err
+
+
+async def rendition_blocks(
+    store: BlockStore, layout: RenditionLayout
+) -> AsyncGenerator[tuple[Cid, bytes], None]:
+    """Yield the tree of a rendition, its root first, and its segments in order.
+
+    Raises:
+        BlockNotFoundError: a segment is not here.
+    """
+    for cid, data in reversed(check_layout(layout).nodes):
+        yield cid, data
+    count = layout.plan.count
+    for start in range(0, count, _BATCH_SEGMENTS):
+        indices = range(start, min(start + _BATCH_SEGMENTS, count))
+        for index, segment in zip(indices, await store.get_segments(layout.root, indices), strict=True):
+            if segment is None:
+                raise BlockNotFoundError(f"segment {index} is not in this store")
+            yield cid_from_digest(layout.digests[32 * index : 32 * index + 32]), segment
 
 
 async def _block(services: Services, target: Target, cid: Cid) -> bytes:
@@ -105,20 +158,6 @@ async def _block(services: Services, target: Target, cid: Cid) -> bytes:
         return await services.blocks.get(cid)
     except (NotFoundError, DamagedError) as err:
         raise _incomplete(target) from err
-
-
-async def _segments(
-    services: Services, target: Target, layout: RenditionLayout
-) -> AsyncIterator[tuple[Cid, bytes]]:
-    count = layout.plan.count
-    for start in range(0, count, _BATCH_SEGMENTS):
-        indices = range(start, min(start + _BATCH_SEGMENTS, count))
-        for index, data in zip(
-            indices, await services.blocks.get_segments(layout.root, indices), strict=True
-        ):
-            if data is None:
-                raise _incomplete(target)
-            yield cid_from_digest(layout.digests[32 * index : 32 * index + 32]), data
 
 
 def _incomplete(target: Target) -> NotFoundError:

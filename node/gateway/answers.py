@@ -141,8 +141,6 @@ class Gateway:
             return refused(406, f"ask for format=raw or format=car, or accept {RAW_TYPE} or {CAR_TYPE}")
         if self._is_denied(cid):
             return refused(410, "this node does not serve that")
-        if not await self._blocks.has(cid):
-            return refused(404, "the block is not on this node")
         return await (self._raw(cid, headers) if wanted == "raw" else self._car(cid, fields, headers))
 
     async def _raw(self, cid: Cid, headers: Mapping[str, str]) -> Answer:

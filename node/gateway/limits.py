@@ -16,7 +16,8 @@ from marina.ids import PeerId
 from marina.ratelimit import TokenBucket
 from p2p.chunk.pacing import Pacer
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 256 * 1024
+"""Bytes are sent and paced by so many: a segment of a rendition is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class GatewayLimits:
         networks_max: networks whose rates are remembered; the longest unused is forgotten first.
         header_bytes_max: a request's line and headers.
         idle_s: a connection without a whole request is closed after this long.
-        send_s: a reader that takes no piece of 64 KiB in this time is gone.
+        send_s: a reader that takes no piece of 256 KiB in this time is gone.
     """
 
     requests_per_s: float = 100.0

@@ -48,13 +48,16 @@ class GatewayService:
         """Return where it listens, as multiaddrs; none while it is off."""
         return [_multiaddr(each) for each in self._sockets]
 
+    def urls(self) -> list[str]:
+        """Return where it listens, as people write it; none while it is off."""
+        names = [each.getsockname()[:2] for each in self._sockets]
+        return [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in names]
+
     def facts(self) -> dict[str, object]:
         """Return whether it is on and where, JSON-ready."""
-        names = [each.getsockname()[:2] for each in self._sockets]
-        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in names]
         return {
             "on": bool(self._sockets),
-            "urls": urls,
+            "urls": self.urls(),
             "addresses": list(self.addresses()),
             "requests_per_s": self._turnstile.limits.requests_per_s,
             "bytes_per_s": self._turnstile.limits.bytes_per_s,

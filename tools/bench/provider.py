@@ -92,7 +92,9 @@ async def _main(message: Message, replies: int) -> None:
     folder = Path(message["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     async with block_store(folder / "store") as blocks:
-        sealed = [await _make(blocks, folder, size, at) for at, size in enumerate(message["sizes_bytes"])]
+        sealed = [
+            await make_track(blocks, folder, size, at) for at, size in enumerate(message["sizes_bytes"])
+        ]
         async with _stock_host() as stock, trio.open_nursery() as nursery:
             host = host_of(message["name"])
             if not message["is_bitswap_only"]:
@@ -111,7 +113,7 @@ async def _main(message: Message, replies: int) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _make(blocks: EmbeddedBlockStore, folder: Path, size_bytes: int, number: int) -> Sealed:
+async def make_track(blocks: EmbeddedBlockStore, folder: Path, size_bytes: int, number: int) -> Sealed:
     """Seal a random track; every provider with the same sizes holds the same ciphertexts."""
     plain = folder / "plain"
     await trio.to_thread.run_sync(write_random, plain, size_bytes, number)

@@ -113,6 +113,11 @@ SWAP_TO_KUBO = _ipfs("Kubo fetches from Marina, against Kubo from Kubo", "×", 1
 SWAP_FROM_KUBO = _ipfs("Marina fetches from Kubo, against Kubo from Kubo", "×", 1.0, 1.5, floor=True)
 SWAP_MARINA = _ipfs("Marina from Marina over bitswap, against Kubo from Kubo", "×", 1.5, 2.0, floor=True)
 SWAP_MEMORY = _ipfs("memory of a Marina receiver over bitswap, share of Kubo's", "×", 0.1)
+SWAP_GROWTH = _ipfs("anonymous memory growth, fetching 4 GiB over bitswap", "MiB", 64)
+GATEWAY_RAW = _ipfs("gateway: raw blocks to a stock Helia", "MB/s", 100, floor=True)
+GATEWAY_RENDITION = _ipfs("gateway: a rendition to a stock Helia", "MB/s", 100, floor=True)
+CAR_EXPORT = _ipfs("a rendition into a CAR file", "MB/s", 250, floor=True)
+UNIXFS_BUILD = _ipfs("UnixFS build against SHA-256 of the same leaves alone", "%", 90, floor=True)
 ADAPTER_PUT = _ipfs("blocks put into Kubo through aioipfs, against bare aiohttp", "%", 70, 90, floor=True)
 ADAPTER_GET = _ipfs("blocks read from Kubo through aioipfs, against bare aiohttp", "%", 70, 90, floor=True)
 

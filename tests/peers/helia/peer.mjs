@@ -59,11 +59,11 @@ const calls = {
     await state.libp2p.dial(multiaddr(address), { signal: patience(20) })
     return {}
   },
-  async block ({ cid, timeout_s: seconds = 30 }) {
+  async block ({ cid, patience_s: seconds = 30 }) {
     const found = await state.helia.blockstore.get(CID.parse(cid), { signal: patience(seconds) })
     return await digest(Symbol.asyncIterator in found || Symbol.iterator in found && !(found instanceof Uint8Array) ? found : [found])
   },
-  async cat ({ cid, timeout_s: seconds = 60 }) {
+  async cat ({ cid, patience_s: seconds = 60 }) {
     const started = performance.now()
     const facts = await digest(unixfs(state.helia).cat(CID.parse(cid), { signal: patience(seconds) }))
     return { ...facts, wall_s: (performance.now() - started) / 1000 }
