@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from marina.cid import RAW, codec_of, parse_cid
+from marina.cid import RAW, cid_of, codec_of, parse_cid
 from storage.content.car import CarBlock, car_header, car_section, read_car
 from tests.support.daemons import Daemon, daemons, music, start_all
+from tests.support.kubo import running_kubo
 
 TITLES = ("Harbour Lights", "Northern Ferry")
 
@@ -90,6 +91,31 @@ def test_a_truncated_file_gives_what_is_whole_and_the_whole_one_the_rest(stage: 
     assert [each["why"] for each in pins if each["id"] == stage.done["release"]] == ["pinned"]
 
 
+def test_a_hundred_thousand_tiny_blocks_cost_nothing_and_a_flood_of_nodes_is_refused(stage: Stage) -> None:
+    whole = stage.car.read_bytes()
+    strangers = [number.to_bytes(4) for number in range(100_000)]
+    sections = [bytes(part) for data in strangers for part in car_section(cid_of(data), data)]
+    found = stage.bring([whole, *sections], "crowded.car")
+    assert found.code == 0, found
+    assert (found.data["missing"], found.data["faults"]) == (0, [])
+    assert found.data["blocks"] == stage.written["blocks"] + len(strangers)
+
+    nodes = [b"\x1a" + (1 << 31 | number).to_bytes(4) for number in range(270_000)]
+    sections = [bytes(part) for data in nodes for part in car_section(cid_of(data, DAG_CBOR), data)]
+    before = _peak_mib(stage.listener.pid)
+    found = stage.bring([whole, *sections], "flood.car")
+    assert found.code != 0
+    assert "more manifests than any release" in found.error
+    assert _peak_mib(stage.listener.pid) - before < 128
+
+
+def _peak_mib(pid: int) -> float:
+    """Return the most memory that a process ever held."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return int(peak) / 1024
+
+
 def test_what_is_no_release_is_said_in_one_sentence(stage: Stage) -> None:
     reader = read_car(stage.car.read_bytes())
     blocks = [each for each in reader if isinstance(each, CarBlock)]
@@ -114,3 +140,43 @@ def test_what_is_no_release_is_said_in_one_sentence(stage: Stage) -> None:
     assert (absent.code, "cannot be read" in absent.error) == (2, True)
     part = stage.listener.try_run("release", "export", stage.done["release"], "/nowhere/x.car")
     assert (part.code, "no folder" in part.error) == (2, True)
+
+
+def test_a_hundred_thousand_tiny_blocks_that_are_none_of_a_release_are_read_over(stage: Stage) -> None:
+    before = stage.listener.run("repo", "stat")["blocks"]
+    junk = (number.to_bytes(4) for number in range(100_000))
+    parts = [stage.car.read_bytes()]
+    parts += [bytes(piece) for data in junk for piece in car_section(cid_of(data), data)]
+    found = stage.bring(parts, "crowded.car")
+    assert found.code == 0, found
+    assert found.data["missing"] == 0
+    assert stage.listener.run("repo", "stat")["blocks"] < before + 1000
+
+
+def test_kubo_imports_what_we_export_and_we_import_what_kubo_exports(
+    stage: Stage, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = stage.done["cid"]
+    back = tmp_path / "back.car"
+    with running_kubo(tmp_path) as kubo:
+        url = f"{kubo.rpc_url}/api/v0"
+        with stage.car.open("rb") as file:
+            done = httpx.post(f"{url}/dag/import", files={"file": file}, timeout=60, trust_env=False)
+        assert done.status_code == 200, done.text
+        assert f'"{root}"' in done.text
+        assert '"PinErrorMsg":""' in done.text
+        pinned = kubo.rpc("pin/ls", arg=root, type="recursive")
+        assert root in pinned["Keys"]
+        exported = httpx.post(
+            f"{url}/dag/export", params={"arg": root, "offline": "true"}, timeout=60, trust_env=False
+        )
+        back.write_bytes(exported.content)
+    ours, kubos = read_car(stage.car.read_bytes()), read_car(back.read_bytes())
+    assert kubos.roots == ours.roots
+    assert {each.cid: each.data for each in kubos} == {each.cid: each.data for each in ours}
+    with daemons(tmp_path_factory.mktemp("stranger"), "stranger") as (stranger,):
+        start_all(stranger)
+        brought = stranger.run("release", "import", str(back))
+        assert (brought["missing"], brought["cid"]) == (0, root)
+        session = stranger.run("play", stage.done["tracks"][0]["id"], "--url", "--quality", "original")
+        assert httpx.get(session["url"], trust_env=False).content == stage.files[0].read_bytes()

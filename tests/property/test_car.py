@@ -58,6 +58,24 @@ def test_a_file_that_is_cut_off_gives_what_is_whole_and_then_says_where(parts, d
     assert found == whole[: len(found)]
 
 
+def test_cut_anywhere_every_block_before_the_cut_is_given_and_a_cut_inside_one_is_said() -> None:
+    parts = [(RAW, b""), (RAW, b"x" * 200), (DAG_CBOR, dagcbor.encode({"a": 1}))]
+    data = file_of(parts)
+    reader = read_car(data)
+    ends = [reader.offset]
+    ends += [reader.offset for _ in reader]
+    assert ends[-1] == len(data)
+    for size in range(ends[0], len(data)):
+        given_blocks, is_whole = 0, True
+        try:
+            for _ in read_car(data[:size]):
+                given_blocks += 1
+        except MalformedError:
+            is_whole = False
+        assert given_blocks == sum(end <= size for end in ends[1:])
+        assert is_whole == (size in ends)
+
+
 @given(blocks, st.data())
 def test_a_flipped_bit_never_yields_bytes_under_a_cid_that_they_do_not_hash_to(parts, drawn) -> None:
     data = bytearray(file_of(parts))
@@ -111,6 +129,9 @@ def test_version_0_names_and_kinds_that_are_not_known_are_read_over() -> None:
         (b"\x0a" + cbor2.dumps({"version": 2}), "version 2"),
         (b"\x05hello", "no CAR file"),
         (varint(1 << 20) + bytes(10), "no CAR file"),
+        (varint((1 << 64) - 1) + bytes(10), "CAR file"),
+        (b"\xff" * 100_000, "CAR file"),
+        (car_header([]) + b"\xff" * 100_000, "CAR file"),
         (car_header([]) + varint(BLOCK_BYTES_MAX + 1000), "2 MiB"),
         (car_header([]) + varint(4) + b"\x01\x55\x12\xff", "no CID"),
     ],

@@ -19,17 +19,26 @@ LEAF = 256 * 1024
 
 
 def root_of(data: bytes) -> str:
-    parts = [data[at : at + LEAF] for at in range(0, len(data), LEAF)]
+    parts = [data[at : at + LEAF] for at in range(0, len(data) or 1, LEAF)]
     leaves = [Leaf(cid_of(part), len(part), len(part)) for part in parts]
     return cid_text(build_file(leaves, links_max=174).root)
 
 
-@pytest.mark.parametrize("size", [1, LEAF - 1, LEAF, LEAF + 1, 5 * LEAF + 7, 174 * LEAF, 174 * LEAF + 1])
+@pytest.mark.parametrize("size", [0, 1, LEAF - 1, LEAF, LEAF + 1, 5 * LEAF + 7, 174 * LEAF, 174 * LEAF + 1])
 def test_the_root_equals_that_of_an_independent_implementation(size):
     data = os.urandom(size)
     oracle = CidHasher.for_ipfs_v1_raw_leaves()
     oracle.update(data)
     assert root_of(data) == oracle.finalize()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 6 * LEAF))
+def test_the_root_is_the_same_at_any_size(size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    oracle = CidHasher.for_ipfs_v1_raw_leaves()
+    oracle.update(data[:size])
+    assert root_of(data[:size]) == oracle.finalize()
 
 
 @settings(max_examples=30)

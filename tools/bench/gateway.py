@@ -64,7 +64,7 @@ def measure(bench: Bench) -> list[Measurement]:
     for goal, which, what in ((GATEWAY_RAW, 0, "blocks of 1 MiB"), (GATEWAY_RENDITION, 1, small)):
         rates = [each[which][0] for each in found[1:]]
         busy = statistics.median(each[which][1] for each in found[1:])
-        how = f"{len(rates)} rounds of {size_mib} MiB in {what}; {spread(rates)} MB/s; Helia's own processor time"
+        how = f"{len(rates)} rounds of {size_mib} MiB in {what}; {spread(rates)} MB/s; Helia's processor time"
         rows.append(
             Measurement(goal, statistics.median(rates), f"{how} is {busy:.0f} % of it{bench.scale_note}")
         )
