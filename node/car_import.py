@@ -21,6 +21,8 @@ from storage.content.track import TrackManifest, decode_track
 from storage.retention import Retention
 
 _MANIFEST_BYTES_MAX = 64 * 1024 * 1024
+_NODE_BYTES = 256
+"""What a node costs besides its bytes: a file of tiny ones must not fill the memory either."""
 _FAULTS_MAX = 100
 _BATCH_BYTES = 4 * 1024 * 1024
 
@@ -93,7 +95,7 @@ def _scan(path: Path) -> _Scan:
                     if len(scan.faults) < _FAULTS_MAX:
                         scan.faults.append(each)
                 elif codec_of(each.cid) == DAG_CBOR:
-                    held_bytes += len(each.data)
+                    held_bytes += _NODE_BYTES + len(each.data)
                     if held_bytes > _MANIFEST_BYTES_MAX:
                         raise UsageError(
                             "the CAR file holds more manifests than any release: it is none of Marina's"
