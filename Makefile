@@ -36,7 +36,10 @@ lint: $(ENV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+# In CI all peers of the tests are installed, beside lint and the tests that need none.
+test: $(ENV)
+	if [ -n "$$CI" ]; then $(BIN)/python -m tools.bench.peers & fi
+	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -m "not slow"
 
 demo: $(ENV)

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
-from marina.cid import Cid, cid_text, parse_cid
+from marina.cid import DAG_PB, Cid, cid_text, codec_of, parse_cid
 from marina.errors import DamagedError, MalformedError, MarinaError, NotFoundError
 from marina.ids import PeerId
-from node.gateway.walk import SCOPES, walk
+from node.gateway.walk import SCOPES, walk, walk_range
 from storage.content.car import car_header, car_section
+from storage.content.unixfs_node import children_of
 from storage.file_ops import Buffer
 
 RAW_TYPE = "application/vnd.ipld.raw"
@@ -155,22 +156,26 @@ class Gateway:
         scope = fields.get("dag-scope", "all")
         if scope not in SCOPES:
             return refused(400, f"dag-scope is one of {', '.join(SCOPES)}")
-        if "entity-bytes" in fields:
-            return refused(501, "entity-bytes is not served: ask for single blocks with format=raw")
+        part = _part(fields.get("entity-bytes")) if scope == "entity" else None
         if fields.get("car-version", "1") != "1" or fields.get("car-order", "dfs") not in {"dfs", "unk"}:
             return refused(400, "CAR files are of version 1 and in dfs order here")
-        etag = f'"{cid_text(cid)}.car.{scope}"'
+        etag = f'"{cid_text(cid)}.car.{scope}{"" if part is None else f".{part[0]}.{part[1]}"}"'
         known = _known(cid, etag, headers)
         if known is not None:
             return known
         root = await self._blocks.get(cid)
         kind = f"{CAR_TYPE}; version=1; order=dfs; dups=n"
         about = _about(cid, etag, kind, f"{cid_text(cid)}.car")
-        return Answer(200, about, self._sections(cid, root, scope))
+        if part is not None and codec_of(cid) == DAG_PB:
+            children_of(root)  # says now if it is no file
+            return Answer(200, about, self._sections(cid, walk_range(self._blocks, cid, root, *part)))
+        return Answer(200, about, self._sections(cid, walk(self._blocks, cid, root, scope)))
 
-    async def _sections(self, cid: Cid, root: bytes, scope: str) -> AsyncGenerator[Buffer, None]:
+    async def _sections(
+        self, cid: Cid, found: AsyncGenerator[tuple[Cid, bytes], None]
+    ) -> AsyncGenerator[Buffer, None]:
         yield car_header([cid])
-        async with aclosing(walk(self._blocks, cid, root, scope)) as blocks:
+        async with aclosing(found) as blocks:
             async for each, data in blocks:
                 if self._is_denied(each):
                     raise NotFoundError("a block of it is not served here")
@@ -199,6 +204,17 @@ def _format(asked: str | None, accept: str) -> str | None:
     if RAW_TYPE in accept:
         return "raw"
     return "car" if CAR_TYPE in accept else None
+
+
+def _part(text: str | None) -> tuple[int, int | None] | None:
+    """Return what ``entity-bytes`` asks for: first and last byte of a file, None where it says nothing."""
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    try:
+        return int(first), None if last == "*" else int(last)
+    except ValueError as err:
+        raise MalformedError("entity-bytes is FROM:TO, in bytes, and TO may be *") from err
 
 
 def _about(cid: Cid, etag: str, kind: str, filename: str) -> tuple[tuple[str, str], ...]:

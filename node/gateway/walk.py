@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from marina.cid import DAG_PB, RAW, Cid, codec_of
 from marina.errors import MalformedError, NotFoundError
 from storage.content.links import links_of
+from storage.content.unixfs_node import children_of
 
 SCOPES = ("block", "entity", "all")
 BLOCKS_MAX = 1_000_000
@@ -55,3 +56,47 @@ async def walk(source: Source, root: Cid, data: bytes, scope: str) -> AsyncGener
                 waiting += reversed(links_of(cid, block))
             except MalformedError as err:
                 raise NotFoundError("a block of it cannot be read") from err
+
+
+async def walk_range(
+    source: Source, root: Cid, data: bytes, first: int, last: int | None
+) -> AsyncGenerator[tuple[Cid, bytes], None]:
+    """Yield what it takes to read some bytes of a UnixFS file: the path from its root, and the leaves.
+
+    Args:
+        source: of the other blocks.
+        root: of the file.
+        data: its bytes.
+        first: offset of the first byte; counted from the end when negative.
+        last: offset of the last byte, likewise; None for the end.
+
+    Raises:
+        NotFoundError, DamagedError: a block of it is not here.
+        MalformedError: it is no UnixFS file.
+    """
+    yield root, data
+    if codec_of(root) != DAG_PB:
+        return
+    size = sum(below for _, below in children_of(data))
+    start = max(0, first + size if first < 0 else first)
+    end = size if last is None else min(size, (last + size if last < 0 else last) + 1)
+    waiting = _within(children_of(data), 0, start, end)
+    while waiting:
+        cid, at = waiting.pop()
+        block = await source.get(cid)
+        yield cid, block
+        if codec_of(cid) == DAG_PB:
+            try:
+                waiting += _within(children_of(block), at, start, end)
+            except MalformedError:
+                continue  # a leaf as others make them, with bytes of its own
+
+
+def _within(children: Sequence[tuple[Cid, int]], at: int, start: int, end: int) -> list[tuple[Cid, int]]:
+    """Return the children that hold some of the bytes, each with its offset in the file, the last first."""
+    found = []
+    for cid, size in children:
+        if at < end and at + size > start:
+            found.append((cid, at))
+        at += size
+    return found[::-1]

@@ -29,6 +29,15 @@ def links_of(cid: Cid, data: bytes) -> tuple[Cid, ...]:
     return ()
 
 
+def link_target(link: memoryview) -> Cid:
+    """Return what one link of a DAG-PB node names; MalformedError as for ``links_of``."""
+    hashes = [bytes(link[at:end]) for tag, _, at, end in fields(link) if tag == _HASH_FIELD]
+    cid = known_cid(hashes[0]) if len(hashes) == 1 else None
+    if cid is None:
+        raise MalformedError("a node links to a kind of block that is not known here")
+    return cid
+
+
 def _collect(node: dagcbor.Node, found: list[Cid]) -> None:
     if isinstance(node, Link):
         found.append(node.cid)
@@ -45,12 +54,7 @@ def _dag_pb(view: memoryview) -> tuple[Cid, ...]:
     for tag, _, at, end in fields(view):
         if tag != _LINK_FIELD:
             continue
-        link = view[at:end]
-        hashes = [bytes(link[at:end]) for tag, _, at, end in fields(link) if tag == _HASH_FIELD]
-        cid = known_cid(hashes[0]) if len(hashes) == 1 else None
-        if cid is None:
-            raise MalformedError("a node links to a kind of block that is not known here")
-        found.append(cid)
+        found.append(link_target(view[at:end]))
         if len(found) > LINKS_MAX:
             raise MalformedError(f"a node with more than {LINKS_MAX} links")
     return tuple(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - what the bridge leads to
 import gc
 import threading
+import traceback
+import warnings
 
 import aioipfs
 import pytest
@@ -57,13 +59,19 @@ async def with_client(thread, url, call, *, stock=False, authorization=None):
     return await thread.run(run, timeout_s=20)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 async def test_the_librarys_block_put_fails_and_ours_sends_bytes(thread, kubo, tmp_path):
     file = tmp_path / "block"
     file.write_bytes(DATA)
-    with pytest.raises(AttributeError, match="getbuffer"):
-        await with_client(thread, kubo.rpc_url, lambda client: client.block.put(str(file)), stock=True)
-    gc.collect()  # it leaves its file open
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file open
+        try:
+            await with_client(thread, kubo.rpc_url, lambda client: client.block.put(str(file)), stock=True)
+            said = ""
+        except AttributeError as err:
+            said = str(err)
+            traceback.clear_frames(err.__traceback__)
+        gc.collect()
+    assert "getbuffer" in said
     assert await with_client(thread, kubo.rpc_url, lambda client: client.block.put(DATA)) == NAME
     assert await with_client(thread, kubo.rpc_url, lambda client: client.block.get(NAME)) == DATA
 

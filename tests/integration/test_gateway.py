@@ -122,6 +122,27 @@ async def test_a_scope_says_how_much(scope, count):
         assert len(list(read_car(file.content))) == shelf.layout.plan.count + len(shelf.tree.nodes)
 
 
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [("0:0", 0, 0), ("0:*", 0, None), ("300000:700000", 300_000, 700_000), ("-70000:*", -70_000, None),
+     ("100:-1000000", 100, -1_000_000)],
+)  # fmt: skip
+async def test_a_part_of_a_file_comes_with_the_blocks_it_takes_and_no_others(asked, first, last):
+    shelf = await Shelf().fill()
+    size, plan = len(shelf.sound), shelf.layout.plan
+    start = first % size
+    end = size if last is None else last % size + 1
+    wanted = {
+        shelf.layout.cid(index)
+        for index in range(plan.count)
+        if plan.ciphertext(index).start < end and plan.ciphertext(index).end > start
+    }
+    async with gateway_over(shelf.store) as url, client(url) as http:
+        query = f"format=car&dag-scope=entity&entity-bytes={asked}"
+        answer = await http.get(f"/ipfs/{cid_text(shelf.layout.root)}?{query}")
+        assert {each.cid for each in read_car(answer.content)} == {shelf.layout.root, *wanted}
+
+
 async def test_a_tree_that_is_not_whole_ends_in_a_broken_answer_and_never_in_a_whole_one():
     shelf = await Shelf().fill()
     await shelf.store.delete(shelf.layout.cid(5))
@@ -158,7 +179,7 @@ async def test_everything_else_is_refused_in_one_sentence():
         ("GET", f"/ipfs/{missing}?format=raw", 404), ("GET", f"/ipfs/{missing}?format=car", 404),
         ("GET", f"/ipfs/{denied}?format=raw", 410), ("GET", f"/ipfs/{name}?format=car&dag-scope=some", 400),
         ("GET", f"/ipfs/{name}?format=car&car-version=2", 400),
-        ("GET", f"/ipfs/{name}?format=car&entity-bytes=0:10", 501),
+        ("GET", f"/ipfs/{name}?format=car&dag-scope=entity&entity-bytes=a:b", 400),
         ("GET", "/", 404), ("GET", "/api/v1/status", 404), ("GET", "/ipns/name", 404),
         ("GET", f"/routing/v1/providers/{'q' * 50}", 400), ("GET", f"/ipfs/{name}?{'x' * 2000}", 414),
         ("PUT", f"/ipfs/{name}", 405), ("DELETE", f"/ipfs/{name}?format=raw", 405), ("POST", "/ipfs/", 405),

@@ -14,6 +14,7 @@ from marina.errors import MalformedError
 from storage.content.layout import RenditionLayout, SegmentPlan
 from storage.content.proof import check_path, proof_path, proof_root
 from storage.content.unixfs import Leaf, build_file, check_layout, rendition_file
+from storage.content.unixfs_node import children_of
 
 LEAF = 256 * 1024
 
@@ -39,6 +40,32 @@ def test_the_root_is_the_same_at_any_size(size):
     oracle = CidHasher.for_ipfs_v1_raw_leaves()
     oracle.update(data[:size])
     assert root_of(data[:size]) == oracle.finalize()
+
+
+def leaves_below(root, nodes):
+    """Return (CID, bytes) of the leaves below a root, read from the bytes of its nodes."""
+    if root not in nodes:
+        return [root]
+    return [leaf for cid, _ in children_of(nodes[root]) for leaf in leaves_below(cid, nodes)]
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(1, 2**40), min_size=2, max_size=40), st.integers(2, 9))
+def test_a_tree_of_any_leaf_sizes_is_read_back(sizes, links_max):
+    leaves = [Leaf(cid_of(str(at).encode()), size, size) for at, size in enumerate(sizes)]
+    tree = build_file(leaves, links_max=links_max)
+    nodes = dict(tree.nodes)
+    assert leaves_below(tree.root, nodes) == [each.cid for each in leaves]
+    assert sum(size for _, size in children_of(nodes[tree.root])) == sum(sizes)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_a_node_or_malformed(data):
+    try:
+        found = children_of(data)
+    except MalformedError:
+        return
+    assert all(size >= 0 for _, size in found)
 
 
 @settings(max_examples=30)

