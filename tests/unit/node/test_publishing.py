@@ -19,7 +19,7 @@ class Node:
     """A node's services as far as announcing needs them, and what was done."""
 
     def __init__(self) -> None:
-        self.library = self.discovery = self.replication = self
+        self.library = self.discovery = self.replication = self.ipfs = self
         self.done: list[tuple[object, ...]] = []
 
     async def add(self, fetched, *, is_mine: bool, is_local: bool) -> None:
@@ -29,12 +29,15 @@ class Node:
     async def released(self, signed, roots, retired) -> None:
         self.done.append(("announced", signed.cid))
 
+    async def published(self, release_id, cid) -> None:
+        self.done.append(("pinned", cid))
+
     async def follow(self, previous, target) -> None:
         self.done.append(("followed", previous, target.signed.cid))
 
 
 def published(*, previous=None, withdrawn: bool = False) -> Published:
-    release = SimpleNamespace(previous=previous, withdrawn=withdrawn)
+    release = SimpleNamespace(previous=previous, withdrawn=withdrawn, release_id=bytes(32))
     return Published(SimpleNamespace(cid=SECOND, release=release), ())
 
 
@@ -50,7 +53,8 @@ async def test_a_new_version_goes_to_those_who_kept_the_one_before(made: Publish
     node = Node()
     await announce(node, made)
     followed = [("followed", FIRST, SECOND)] if is_followed else []
-    assert node.done == [("listed", SECOND, True), ("announced", SECOND), *followed]
+    pinned = ("pinned", None if made.signed.release.withdrawn else SECOND)
+    assert node.done == [("listed", SECOND, True), ("announced", SECOND), pinned, *followed]
 
 
 class Campaigns(Replication):

@@ -296,11 +296,14 @@ class OneRelease:
     async def released(self, signed: SimpleNamespace, roots: list[Cid], retired: tuple[Cid, ...]) -> None:
         self.announced.append(signed.release.version)
 
+    async def published(self, release_id: bytes, cid: Cid | None) -> None:
+        assert cid is None, "it was withdrawn"
+
 
 async def test_two_tabs_at_once_sign_one_version_after_the_other(autojump_clock):
     one = OneRelease()
     routes = PublishRoutes(
-        services=SimpleNamespace(library=one, publisher=one, discovery=one), succession=trio.Lock()
+        services=SimpleNamespace(library=one, publisher=one, discovery=one, ipfs=one), succession=trio.Lock()
     )
     ctx = SimpleNamespace(params={"id": "rl_x"}, body=SimpleNamespace(text=lambda *_, **__: "mistake"))
     async with trio.open_nursery() as nursery:
