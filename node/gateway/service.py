@@ -18,6 +18,8 @@ from node.settings import GATEWAY_PORT, GatewaySettings
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
+_EVERY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - told apart, not listened on
+
 
 class GatewayService:
     """Runs the gateway while it is wanted."""
@@ -45,8 +47,13 @@ class GatewayService:
         self._problem = ""
 
     def addresses(self) -> Sequence[str]:
-        """Return where it listens, as multiaddrs; none while it is off."""
-        return [_multiaddr(each) for each in self._sockets]
+        """Return where it listens, as multiaddrs for others; none while it is off, or for every address."""
+        names = [each.getsockname()[:2] for each in self._sockets]
+        return [
+            f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}/http"
+            for host, port in names
+            if host not in _EVERY
+        ]
 
     def urls(self) -> list[str]:
         """Return where it listens, as people write it; none while it is off."""
@@ -102,8 +109,3 @@ class GatewayService:
         self._scope.cancel()
         for each in old:
             each.close()
-
-
-def _multiaddr(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}/http"

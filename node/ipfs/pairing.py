@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("marina.node.ipfs")
 RETRY_S = 15.0
 RETRY_S_MAX = 600.0
+STATUS_S = 3.0
 _NODE_KEY = b"peer"
 
 Releases = Callable[[], AsyncIterator[tuple[ReleaseId, Cid]]]
@@ -167,7 +168,8 @@ class IpfsPairing:
                 )
         facts: dict[str, object] = {"paired": True, "url": self._rpc.address.url, "releases": releases}
         try:
-            identity, repo = await self._rpc.identity(), await self._rpc.repo()
+            identity = await self._rpc.identity(timeout_s=STATUS_S)
+            repo = await self._rpc.repo()
         except MarinaError as err:
             return {**facts, "answers": False, "problem": str(err)}
         return {

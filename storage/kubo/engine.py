@@ -29,6 +29,7 @@ from storage.kubo.rubbish import Rubbish
 
 _UPLOADS_MAX = 4
 _DROP_MAX = 256
+_REMOVE_S = 2.0
 
 
 class KuboEngine:
@@ -87,7 +88,7 @@ class KuboEngine:
     async def remove(self, cid: Cid, *, is_inline: bool) -> None:
         """Remove a block that was noted."""
         del cid, is_inline
-        await self._rubbish.remove()
+        await self._remove_now()
 
     async def store_tree(self, nodes: Sequence[tuple[Cid, bytes]]) -> None:
         """Store the nodes, so that the node serves whole files."""
@@ -159,12 +160,17 @@ class KuboEngine:
     async def remove_rendition(self, root: Cid) -> None:
         """Remove the blocks that were noted."""
         del root
-        await self._rubbish.remove()
+        await self._remove_now()
 
     async def vacate(self, _name: Cid, parts: Sequence[Cid]) -> None:
         """Unpin and remove the blocks."""
         for start in range(0, len(parts), _DROP_MAX):
             await self._rpc.drop(parts[start : start + _DROP_MAX])
+
+    async def _remove_now(self) -> None:
+        """Remove what was noted if it goes quickly: nobody waits for a node that walks all its pins."""
+        with trio.move_on_after(_REMOVE_S):
+            await self._rubbish.remove()
 
     async def _load(self, cid: Cid) -> bytes | None:
         data = self._recent.get(cid)

@@ -15,7 +15,7 @@ import trio
 
 from marina.cid import Cid
 from storage.blocks.index import Change, StoreIndex
-from storage.kubo.errors import KuboAwayError
+from storage.kubo.errors import KuboError
 from storage.kubo.rpc import KuboRpc
 
 log = logging.getLogger("marina.storage")
@@ -65,7 +65,7 @@ class Rubbish:
                 self._going, self._gone = frozenset(cids), trio.Event()
                 try:
                     await self._remove_page(cids)
-                except KuboAwayError as err:
+                except KuboError as err:
                     log.info("blocks wait to be removed", extra={"context": {"reason": str(err)}})
                     return
                 finally:

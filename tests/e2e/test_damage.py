@@ -10,7 +10,7 @@ import trio
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.kv import LevelKv
 from storage.quota import Quota
-from tests.support.daemons import PASSPHRASE, daemons, music, start_all
+from tests.support.daemons import NEEDS_FILES, PASSPHRASE, daemons, music, start_all
 
 
 def flip(path: Path, at: int) -> None:
@@ -22,6 +22,7 @@ def flip(path: Path, at: int) -> None:
         file.write(bytes(byte ^ 1 for byte in data))
 
 
+@NEEDS_FILES
 def test_damaged_ciphertext_is_fetched_again_from_a_peer_and_never_served(tmp_path: Path) -> None:
     with daemons(tmp_path, "artist", "keeper") as (artist, keeper):
         start_all(artist, keeper)
@@ -78,6 +79,7 @@ def forget_blocks(home: Path) -> int:
     return trio.run(forget)
 
 
+@NEEDS_FILES
 def test_manifests_and_keyboxes_that_are_gone_are_fetched_again_and_named(tmp_path: Path) -> None:
     with daemons(tmp_path, "artist", "keeper") as (artist, keeper):
         start_all(artist, keeper)
@@ -108,6 +110,7 @@ def test_manifests_and_keyboxes_that_are_gone_are_fetched_again_and_named(tmp_pa
         assert httpx.get(url, trust_env=False, timeout=40).content == song.read_bytes()
 
 
+@NEEDS_FILES
 def test_publishing_again_repairs_from_the_originals(tmp_path: Path) -> None:
     with daemons(tmp_path, "artist") as (artist,):
         artist.init()

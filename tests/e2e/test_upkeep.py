@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.daemons import PASSPHRASE, Daemon, daemons, end, environment, music, wait_said
+from tests.support.daemons import NEEDS_FILES, PASSPHRASE, Daemon, daemons, end, environment, music, wait_said
 
 INTERRUPTED = 130
 
@@ -204,6 +204,7 @@ def test_a_damaged_database_is_repaired_and_nothing_is_lost(node: Daemon, tmp_pa
     assert (checked["checked"], checked["damaged"]) == (count, 0)
 
 
+@NEEDS_FILES
 def test_damage_that_nobody_can_heal_is_counted_and_named(node: Daemon) -> None:
     """The last test of this node: a segment that was found damaged is missing from then on."""
     path = max((node.home / "blobs").rglob("*.enc"), key=lambda each: each.stat().st_size)

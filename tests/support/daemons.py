@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.peers_installed import kubo
 from tools.bench.kubo_daemon import KuboDaemon
@@ -28,6 +29,8 @@ PASSPHRASE = "seven blue herons at noon"
 COMMAND_S = 60.0
 START_S = 40.0
 STOP_S = 8.0
+IS_IN_KUBO = os.environ.get("MARINA_TEST_BACKEND") == "kubo"
+NEEDS_FILES = pytest.mark.skipif(IS_IN_KUBO, reason="it looks into the files of the embedded store")
 MARINA = Path(sys.executable).with_name("marina")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -116,7 +119,7 @@ class Daemon:
         self.words = self.run("init", "--passphrase-fd", "0", secret=PASSPHRASE)["words"]
         for key, value in settings.items():
             self.run("config", "set", key.replace("__", "."), value)
-        if os.environ.get("MARINA_TEST_BACKEND") == "kubo":
+        if IS_IN_KUBO:
             self._keep_blocks_in_kubo()
 
     def _keep_blocks_in_kubo(self) -> None:

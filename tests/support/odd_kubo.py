@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class OddKubo:
-    """Answers with ``answer`` (status, message), or redirects, or sends without end."""
+    """Answers with ``answer`` (status, message) or ``facts``, or redirects, or sends without end."""
 
     def __init__(self):
         self.answer = (200, "")
+        self.facts = None
         self.endless = False
         self.redirect = ""
         self.requests = []
@@ -36,7 +37,8 @@ class OddKubo:
                         return
                 else:
                     status, message = odd.answer
-                    body = json.dumps({"Message": message, "Code": 0, "Type": "error"}).encode()
+                    error = {"Message": message, "Code": 0, "Type": "error"}
+                    body = json.dumps(error if odd.facts is None else odd.facts).encode()
                     self._reply(status, body, {"Content-Type": "application/json"})
 
             def _read_body(self):

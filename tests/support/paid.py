@@ -22,7 +22,7 @@ from marina.ids import parse_track, release_text, track_text
 from marina.metrics import Registry
 from marina.secret import Secret
 from node.services import build_services
-from node.settings import Settings
+from node.settings_load import load_settings
 from p2p.framing import FrameReader, pack
 from p2p.stream import MarinaStream
 from p2p.wire.key import FRAME_BYTES_MAX, PROTOCOL
@@ -127,7 +127,12 @@ async def _publish(path: Path, request: PublishRequest) -> PaidAlbum:
     owner.unlock(Secret(PASSPHRASE))
     store = await open_database(home.meta, home.backups, clock=clock)
     services = build_services(
-        home=home, settings=Settings(), clock=clock, registry=Registry(), store=store, owner=owner
+        home=home,
+        settings=load_settings(home.root, environ={}).settings,
+        clock=clock,
+        registry=Registry(),
+        store=store,
+        owner=owner,
     )
 
     async def quiet(done: int, total: int, name: str) -> None:
@@ -149,6 +154,7 @@ async def _publish(path: Path, request: PublishRequest) -> PaidAlbum:
                         box = parse_keybox(await services.blocks.get(each.keybox))
                         anchors.append((track_text(track.track_id), each.tier, "0x" + box.cid[-32:].hex()))
             nursery.cancel_scope.cancel()
+        await services.blocks.close()
     finally:
         await store.close()
     tracks = [track_text(track.track_id) for _, track in done.tracks]
