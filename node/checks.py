@@ -59,5 +59,7 @@ def register_checks(services: Services, canary: LoopCanary) -> None:
     services.health.register("swarm", swarm)
     services.health.register("chain", services.chain.check)
     services.health.register("keys", services.selling.watch.check)
+    if services.settings.ipfs.kubo:
+        services.health.register("kubo", services.ipfs.check)
     if services.moderation.is_followed:
         services.health.register("moderation", services.moderation.check)

