@@ -59,10 +59,12 @@ def register_checks(services: Services, canary: LoopCanary) -> None:
     services.health.register("swarm", swarm)
     services.health.register("chain", services.chain.check)
     services.health.register("keys", services.selling.watch.check)
-    chosen = {
-        "kubo": (services.settings.ipfs.kubo, services.ipfs.check),
-        "moderation": (services.moderation.is_followed, services.moderation.check),
-    }
-    for name, (is_on, check) in chosen.items():
-        if is_on:
-            services.health.register(name, check)
+    _register_chosen(services)
+
+
+def _register_chosen(services: Services) -> None:
+    """The checks of what only some nodes have."""
+    if services.settings.ipfs.kubo:
+        services.health.register("kubo", services.ipfs.check)
+    if services.moderation.is_followed:
+        services.health.register("moderation", services.moderation.check)
