@@ -133,7 +133,7 @@ def _explained(err: OSError, host: str, port: int) -> MarinaError:
     if err.errno == errno.EADDRINUSE:
         return PortTakenError(
             f"port {port} is taken by another program: choose another with --port, "
-            "or let the node choose with 'marina config set api.port auto'"
+            "or let the node choose: 'marina config set api.port auto', or gateway.port"
         )
     return MarinaError(f"this node cannot listen on {host} port {port}: {err.strerror}")
 

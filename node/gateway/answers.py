@@ -119,7 +119,10 @@ class Gateway:
         path, _, query = request.target.partition("?")
         if len(query) > _QUERY_BYTES_MAX:
             return refused(414, "the query is too long")
-        fields = {key: values[0] for key, values in parse_qs(query, max_num_fields=16).items()}
+        try:
+            fields = {key: values[0] for key, values in parse_qs(query, max_num_fields=16).items()}
+        except ValueError:
+            return refused(400, "the query has more fields than any that is known here")
         parts = [unquote(each) for each in path.strip("/").split("/")]
         try:
             if len(parts) == 2 and parts[0] == "ipfs":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -77,8 +78,10 @@ class GatewayService:
         Raises:
             PortTakenError, MarinaError: it cannot listen there; it serves as before.
         """
-        sockets = bind_tcp(host, port, preferred=GATEWAY_PORT)
-        self._take(sockets)
+        is_there = port and any(each.getsockname()[1] == port for each in self._sockets)
+        if not is_there or host != self.settings.host:
+            self._take(bind_tcp(host, port, preferred=GATEWAY_PORT))
+        self.settings = replace(self.settings, enabled=True, host=host, port=port)
 
     def switch_off(self) -> None:
         """Serve no longer; open connections are closed."""

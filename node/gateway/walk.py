@@ -47,8 +47,7 @@ async def walk(source: Source, root: Cid, data: bytes, scope: str) -> AsyncGener
         if cid in seen:
             continue
         seen.add(cid)
-        if len(seen) > BLOCKS_MAX:
-            raise NotFoundError(f"more than {BLOCKS_MAX} blocks are not sent at a time")
+        _check_size(len(seen) + len(waiting))
         block = await source.get(cid)
         yield cid, block
         if codec_of(cid) != RAW:
@@ -81,8 +80,13 @@ async def walk_range(
     start = max(0, first + size if first < 0 else first)
     end = size if last is None else min(size, (last + size if last < 0 else last) + 1)
     waiting = _within(children_of(data), 0, start, end)
+    seen: set[Cid] = set()
     while waiting:
         cid, at = waiting.pop()
+        if cid in seen:
+            continue
+        seen.add(cid)
+        _check_size(len(seen) + len(waiting))
         block = await source.get(cid)
         yield cid, block
         if codec_of(cid) == DAG_PB:
@@ -90,6 +94,11 @@ async def walk_range(
                 waiting += _within(children_of(block), at, start, end)
             except MalformedError:
                 continue  # a leaf as others make them, with bytes of its own
+
+
+def _check_size(blocks: int) -> None:
+    if blocks > BLOCKS_MAX:
+        raise NotFoundError(f"more than {BLOCKS_MAX} blocks are not sent at a time")
 
 
 def _within(children: Sequence[tuple[Cid, int]], at: int, start: int, end: int) -> list[tuple[Cid, int]]:

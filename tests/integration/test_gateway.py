@@ -17,7 +17,7 @@ from node.settings import GatewaySettings
 from storage.blocks.memory import MemoryBlockStore
 from storage.content.car import CarBlock, read_car
 from storage.content.layout import SegmentPlan
-from storage.content.unixfs import rendition_file
+from storage.content.unixfs import Leaf, build_file, rendition_file
 from tests.support.gateways import PEER, gateway_over, gateway_service
 
 MIB = 1024 * 1024
@@ -182,6 +182,7 @@ async def test_everything_else_is_refused_in_one_sentence():
         ("GET", f"/ipfs/{name}?format=car&dag-scope=entity&entity-bytes=a:b", 400),
         ("GET", "/", 404), ("GET", "/api/v1/status", 404), ("GET", "/ipns/name", 404),
         ("GET", f"/routing/v1/providers/{'q' * 50}", 400), ("GET", f"/ipfs/{name}?{'x' * 2000}", 414),
+        ("GET", f"/ipfs/{name}?{'a=1&' * 40}", 400),
         ("PUT", f"/ipfs/{name}", 405), ("DELETE", f"/ipfs/{name}?format=raw", 405), ("POST", "/ipfs/", 405),
     ]  # fmt: skip
     denied_cids = frozenset({cid_of(shelf.cover)})
@@ -267,6 +268,36 @@ async def test_a_body_is_never_read_and_ends_the_connection():
         assert said.startswith(b"HTTP/1.1 405")
 
 
+async def test_a_tree_that_names_one_block_again_and_again_sends_it_once():
+    store = MemoryBlockStore(1 << 30)
+    data = os.urandom(1000)
+    await store.put(cid_of(data), data)
+    child = Leaf(cid_of(data), len(data), len(data))
+    for _ in range(6):
+        tree = build_file([child] * 30)
+        ((cid, node),) = tree.nodes
+        await store.put(cid, node)
+        child = Leaf(cid, 30 * child.file_bytes, len(node) + 30 * child.tree_bytes)
+    async with gateway_over(store) as url, client(url) as http:
+        for query in ("dag-scope=all", "dag-scope=entity&entity-bytes=0:*"):
+            answer = await http.get(f"/ipfs/{cid_text(child.cid)}?format=car&{query}")
+            assert len(list(read_car(answer.content))) == 7
+
+
+async def test_switched_on_again_it_stays_where_it_is():
+    async with gateway_service(MemoryBlockStore(1 << 20), settings=GatewaySettings()) as service:
+        service.switch_on("127.0.0.1", 0)
+        (url,) = service.urls()
+        port = int(url.rpartition(":")[2])
+        service.switch_on("127.0.0.1", port)
+        service.switch_on("127.0.0.1", port)
+        assert service.urls() == [url]
+        service.switch_off()
+        assert (service.settings.host, service.settings.port) == ("127.0.0.1", port)
+        service.switch_on(service.settings.host, service.settings.port)
+        assert service.urls() == [url]
+
+
 async def test_it_is_switched_off_and_on_and_elsewhere_while_it_runs():
     shelf = await Shelf().fill()
     path = f"/ipfs/{cid_text(shelf.root)}?format=raw"
@@ -282,8 +313,8 @@ async def test_it_is_switched_off_and_on_and_elsewhere_while_it_runs():
             assert second != url
             with pytest.raises(httpx.TransportError):
                 await http.get(path)
-        with pytest.raises(PortTakenError):
-            service.switch_on("127.0.0.1", int(second.rpartition(":")[2]))
+        with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTakenError):
+            service.switch_on("127.0.0.1", other.getsockname()[1])
         async with client(second) as http:
             assert (await http.get(path)).status_code == 200
             service.switch_off()
