@@ -79,19 +79,22 @@ async def walk_range(
     size = sum(below for _, below in children_of(data))
     start = max(0, first + size if first < 0 else first)
     end = size if last is None else min(size, (last + size if last < 0 else last) + 1)
-    waiting = _within(children_of(data), 0, start, end)
-    seen: set[Cid] = set()
+    waiting = _within(children_of(data), start, end)
+    sent, seen = {root}, set()
     while waiting:
-        cid, at = waiting.pop()
-        if cid in seen:
+        step = waiting.pop()
+        if step in seen:
             continue
-        seen.add(cid)
+        seen.add(step)
         _check_size(len(seen) + len(waiting))
+        cid, start, end = step
         block = await source.get(cid)
-        yield cid, block
+        if cid not in sent:
+            sent.add(cid)
+            yield cid, block
         if codec_of(cid) == DAG_PB:
             try:
-                waiting += _within(children_of(block), at, start, end)
+                waiting += _within(children_of(block), start, end)
             except MalformedError:
                 continue  # a leaf as others make them, with bytes of its own
 
@@ -101,11 +104,14 @@ def _check_size(blocks: int) -> None:
         raise NotFoundError(f"more than {BLOCKS_MAX} blocks are not sent at a time")
 
 
-def _within(children: Sequence[tuple[Cid, int]], at: int, start: int, end: int) -> list[tuple[Cid, int]]:
-    """Return the children that hold some of the bytes, each with its offset in the file, the last first."""
-    found = []
+def _within(children: Sequence[tuple[Cid, int]], start: int, end: int) -> list[tuple[Cid, int, int]]:
+    """Return the children that hold some of the bytes, the last first, each with the range of its own.
+
+    A node may stand in a file more than once, and another part of it be asked for each time.
+    """
+    found, at = [], 0
     for cid, size in children:
         if at < end and at + size > start:
-            found.append((cid, at))
+            found.append((cid, max(0, start - at), min(size, end - at)))
         at += size
     return found[::-1]

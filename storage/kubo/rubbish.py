@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from marina.cid import Cid
+from marina.cid import CODECS, Cid, cid_from_digest, digest_of
 from storage.blocks.index import Change, StoreIndex
 from storage.kubo.errors import KuboError
 from storage.kubo.rpc import KuboRpc
@@ -73,9 +73,14 @@ class Rubbish:
                     self._gone.set()
 
     async def _remove_page(self, cids: Sequence[Cid]) -> None:
-        known = await self._index.block.get_many(cids)
-        unnamed = [cid for cid, row in zip(cids, known, strict=True) if row is None]
-        rubbish = [cid for cid in unnamed if not await self._index.part.scan(cid, limit=1)]
+        rubbish = [cid for cid in cids if not await self._is_named(cid)]
         if rubbish:
             await self._rpc.drop(rubbish)
         await self._index.store.write([(self._table.key(cid), None) for cid in cids])
+
+    async def _is_named(self, cid: Cid) -> bool:
+        """Return whether the index names these bytes, under any codec: Kubo files them by hash alone."""
+        names = [cid_from_digest(digest_of(cid), codec) for codec in CODECS]
+        if any(row is not None for row in await self._index.block.get_many(names)):
+            return True
+        return any([await self._index.part.scan(each, limit=1) for each in names])

@@ -284,6 +284,21 @@ async def test_a_tree_that_names_one_block_again_and_again_sends_it_once():
             assert len(list(read_car(answer.content))) == 7
 
 
+async def test_other_parts_of_a_node_that_stands_in_a_file_twice_are_not_forgotten():
+    store = MemoryBlockStore(1 << 30)
+    blocks = [os.urandom(1000) for _ in range(3)]
+    await store.put_many({cid_of(each): each for each in blocks})
+    inner = build_file([Leaf(cid_of(each), 1000, 1000) for each in blocks])
+    twice = build_file([Leaf(inner.root, 3000, 3000)] * 2)
+    await store.put_many(dict([*inner.nodes, *twice.nodes]))
+    async with gateway_over(store) as url, client(url) as http:
+        # The end of the first and the head of the second.
+        query = "format=car&dag-scope=entity&entity-bytes=2500:3500"
+        answer = await http.get(f"/ipfs/{cid_text(twice.root)}?{query}")
+        found = [each.cid for each in read_car(answer.content)]
+    assert sorted(found) == sorted([twice.root, inner.root, cid_of(blocks[0]), cid_of(blocks[2])])
+
+
 async def test_switched_on_again_it_stays_where_it_is():
     async with gateway_service(MemoryBlockStore(1 << 20), settings=GatewaySettings()) as service:
         service.switch_on("127.0.0.1", 0)

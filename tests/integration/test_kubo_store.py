@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from marina.cid import DAG_CBOR, cid_of, cid_text
+from marina.cid import DAG_CBOR, RAW, cid_of, cid_text
 from marina.dagcbor import Link, encode
 from storage.blocks.embedded import EmbeddedBlockStore
 from storage.errors import BlockDamagedError, BlockNotFoundError, DiskFullError, StorageError
@@ -275,3 +275,15 @@ async def test_what_a_tree_that_is_pinned_there_needs_stays_when_this_store_lets
         assert rpc_bytes(kubo, "block/get", cid_text(root)) == tree
         assert rpc_bytes(kubo, "block/get", cid_text(cid_of(leaf))) == leaf
         assert not pins_of(kubo)
+
+
+async def test_bytes_that_are_kept_under_another_codec_stay(kubo, tmp_path):
+    data = encode({"large": os.urandom(20_000)})
+    async with store_at(tmp_path, kubo.rpc_url) as store:
+        for codec in (RAW, DAG_CBOR):
+            await store.put(cid_of(data, codec), data)
+        assert await store.delete(cid_of(data, RAW))
+        await store._upkeep()
+        forget_recent(store)
+        assert await store.get(cid_of(data, DAG_CBOR)) == data
+        assert pins_of(kubo) == {cid_text(cid_of(data))}
